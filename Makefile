@@ -1,0 +1,55 @@
+# Each target sets up .venv from nothing, once. Another interpreter: make run PYTHON=python3.13
+PYTHON ?= python3
+PY := .venv/bin/python
+PIP := $(PY) -m pip install --disable-pip-version-check
+# Two test workers with one thread each; torch would otherwise start one thread per core in both.
+WORKERS ?= 2
+
+.PHONY: help run test lab bench site
+.DELETE_ON_ERROR:
+
+help:
+	@echo "make run    run the three notebooks and print the result table (minutes)"
+	@echo "make lab    open the notebooks in JupyterLab"
+	@echo "make test   check everything"
+	@echo "make bench  measure speed, memory and quality"
+	@echo "make site   build the course as web pages"
+
+# A stamp is written only after its installation has finished: an interrupted one starts again.
+.venv/.course: requirements.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(None if sys.version_info >= (3, 11) else "Python %d.%d is too old, expected 3.11 or newer: install one and name it, as in make run PYTHON=python3.12" % sys.version_info[:2])'
+	@echo "Setting up .venv, once (torch is large: this takes some minutes) ..."
+	$(PYTHON) -m venv .venv
+	$(PIP) -r requirements.txt
+	@touch $@
+
+.venv/.dev: .venv/.course
+	$(PIP) -e ".[dev,scale]"
+	@touch $@
+
+.venv/.site: .venv/.course
+	$(PIP) -e ".[site]"
+	@touch $@
+
+run: .venv/.course
+	$(PY) -m vidlib run --profile laptop --out runs
+
+lab: .venv/.course
+	$(PY) -m jupyterlab notebooks
+
+# .smoke holds the notebooks with the smoke parameters and their saved outputs. nbval executes them and compares.
+test: export VIDLIB_RUNS := $(CURDIR)/.smoke/runs
+test: export OMP_NUM_THREADS := 1
+test: .venv/.dev
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+	rm -rf .smoke
+	$(PY) -c 'from vidlib.batch import prepare_notebooks; prepare_notebooks("smoke", ".smoke")'
+	$(PY) -m pytest -n $(WORKERS) --dist loadfile --doctest-modules \
+		--nbval-lax --nbval-current-env --nbval-cell-timeout 120 tests vidlib .smoke
+
+bench: .venv/.dev
+	$(PY) -m benchmarks
+
+site: .venv/.site
+	$(PY) -m sphinx -b html site _site

@@ -1,0 +1,20 @@
+"""Settings that every test shares, made before torch is imported."""
+
+import os
+
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # Kernels and workers share the cores; torch would otherwise start one thread per core in each of them.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import matplotlib
+import pytest
+
+matplotlib.use("Agg")
+
+
+@pytest.fixture(autouse=True)
+def runs_folder(tmp_path_factory, monkeypatch):
+    """Nothing that a test runs writes to the checkout's `runs`."""
+    folder = tmp_path_factory.mktemp("runs")
+    monkeypatch.setenv("VIDLIB_RUNS", str(folder))
+    return folder

@@ -1,0 +1,126 @@
+"""What the pages promise is there: commands, links, pictures, badges, requirements, what Binder builds."""
+
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import nbformat
+import pytest
+from packaging.requirements import Requirement
+
+import badges
+import notebook_form
+
+ROOT = badges.ROOT
+PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "notebooks").glob("*.ipynb"))]
+_NOT_FOR_READERS = {"jupyterlab", "nbval"}  # the package itself needs neither
+
+
+def text_of(page: Path) -> str:
+    if page.suffix != ".ipynb":
+        return page.read_text(encoding="utf-8")
+    return "\n".join(c.source for c in nbformat.read(page, as_version=4).cells if c.cell_type == "markdown")
+
+
+def unwritten_targets(text: str, makefile: str) -> set[str]:
+    """The make targets that a text tells the reader to use and that the Makefile does not have."""
+    spans = re.findall(r"```.*?```|`[^`\n]+`", text, re.S)
+    used = {target for span in spans for target in re.findall(r"(?:^|[`\s])make ([a-z][\w-]*)", span)}
+    return used - set(re.findall(r"^([a-z][\w-]*):", makefile, re.M))
+
+
+def broken_links(text: str, folder: Path) -> list[str]:
+    """The links and images of a Markdown text that lead to no file in this repository."""
+    prose = re.sub(r"```.*?```|`[^`\n]+`", "", text, flags=re.S)
+    links = re.findall(r"\]\(\s*([^)\s]+)", prose) + re.findall(r"""\b(?:src|href)=["']([^"']+)["']""", prose)
+    inner = [link for link in links if not re.match(r"[a-z][a-z+.-]*:|//|#", link)]
+    return [link for link in inner if not (folder / link.partition("#")[0]).exists()]
+
+
+def requirements(file: Path) -> dict[str, str]:
+    """Package name to version bounds, without options and comments."""
+    lines = [line.partition("#")[0].strip() for line in file.read_text(encoding="utf-8").splitlines()]
+    parsed = [Requirement(line) for line in lines if line and not line.startswith("-")]
+    return {one.name: str(one.specifier) for one in parsed}
+
+
+def test_there_is_a_readme():
+    assert (ROOT / "README.md").is_file(), "README.md is missing"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_page(page):
+    text = text_of(page)
+    assert unwritten_targets(text, (ROOT / "Makefile").read_text(encoding="utf-8")) == set()
+    assert broken_links(text, page.parent) == []
+    assert notebook_form.images_without_alt(text) == []
+    assert badges.rewritten(text) == text, "badges of another repository: run `python tests/badges.py`"
+
+
+def test_the_readme_launches_every_notebook():
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    for notebook in sorted((ROOT / "notebooks").glob("*.ipynb")):
+        assert badges.colab(notebook.name) in readme
+        assert badges.binder(notebook.name) in readme
+    assert f"https://github.com/{badges.repository()}/actions/workflows/ci.yml" in readme
+
+
+def test_the_readers_of_pages_find_faults(tmp_path):
+    (tmp_path / "there.gif").touch()
+    text = "`make run` and `make cake`, make sense\n```\nmake lab\nmake tea PYTHON=python3\n```\n"
+    assert unwritten_targets(text, "run: .venv\nlab:\n") == {"cake", "tea"}
+    text = (
+        '[a](there.gif#x) [b](gone.md) ![c](gone.gif) <img src="gone.png" alt=""> [d](https://x.org) [e](#top) `[f](g)`'
+    )
+    assert broken_links(text, tmp_path) == ["gone.md", "gone.gif", "gone.png"]
+    assert notebook_form.images_without_alt(text + " ![ ](x.gif)") == ["![ ](", '<img src="gone.png" alt="">']
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_nobody_is_sent_to_the_stranger_on_the_package_index(page):
+    source = page.read_text(encoding="utf-8")
+    assert not re.search(r"pip3? install (?:-\S+ )*vidlib\b", source)
+
+
+def test_every_requirement_says_what_it_is_for():
+    lines = (ROOT / "requirements.txt").read_text(encoding="utf-8").splitlines()
+    for line in filter(None, lines):
+        assert line.startswith("#") or re.search(r"\S\s+# \w", line), f"{line!r} has no comment"
+
+
+def test_the_package_and_the_requirements_agree():
+    dependencies = [Requirement(one) for one in badges.project()["dependencies"]]
+    package = {one.name: str(one.specifier) for one in dependencies}
+    learner = requirements(ROOT / "requirements.txt")
+    assert package == {name: bounds for name, bounds in learner.items() if name not in _NOT_FOR_READERS}
+    assert requirements(ROOT / "binder" / "requirements.txt") == {n: b for n, b in learner.items() if n != "nbval"}
+
+
+def test_binder_builds_from_these_files():
+    run = subprocess.run(
+        [sys.executable, "-m", "repo2docker", "--no-build", "--debug", "."],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert run.returncode == 0, run.stderr
+    dockerfile = run.stdout + run.stderr
+    for part in ("binder/requirements.txt", "binder/postBuild", "binder/start"):
+        assert part in dockerfile
+    assert "python=3.11" in dockerfile
+
+
+def test_scripts_can_be_executed():
+    for script in ("binder/postBuild", "binder/start", ".ci/run"):
+        assert (ROOT / script).stat().st_mode & 0o100, f"chmod +x {script}"
+
+
+def test_the_installed_package_is_this_one():
+    import vidlib
+
+    assert Path(vidlib.__file__).resolve().parent == ROOT / "vidlib"
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    assert settings["tool"]["setuptools"]["package-data"]["vidlib"] == ["pretrained/*"]

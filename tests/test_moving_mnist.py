@@ -1,0 +1,224 @@
+"""The generator against a plain paste loop, and the rules that every published number rests on."""
+
+import hashlib
+
+import numpy as np
+import pytest
+import torch
+from torch.utils.data import DataLoader
+
+from vidlib import moving_mnist
+from vidlib.digits import Digits, load_digits
+from vidlib.moving_mnist import MovingMNIST, official_test_set, paste, step, to_float
+
+
+@pytest.fixture(scope="module")
+def builtin():
+    return load_digits("builtin", "train")
+
+
+def paste_loop(images, digits, positions):
+    """Clips the way everybody writes them first: one digit, one frame at a time."""
+    clips, count, frames, _ = positions.shape
+    out = np.zeros((clips, frames, 1, 64, 64), np.uint8)
+    for b in range(clips):
+        for t in range(frames):
+            for d in range(count):
+                x, y = positions[b, d, t]
+                patch = out[b, t, 0, y : y + 28, x : x + 28]
+                np.maximum(patch, images[digits[b, d]], out=patch)
+    return out
+
+
+def physics_loop(x, y, vx, vy, frames):
+    """Srivastava et al.'s rules for one digit, written out: step first, clamp, then flip."""
+    corners = []
+    for _ in range(frames):
+        x, y = x + vx, y + vy
+        if x <= 0:
+            x, vx = 0.0, -vx
+        if x >= 1:
+            x, vx = 1.0, -vx
+        if y <= 0:
+            y, vy = 0.0, -vy
+        if y >= 1:
+            y, vy = 1.0, -vy
+        corners.append((int(36 * x), int(36 * y)))
+    return np.array(corners)
+
+
+@pytest.mark.parametrize("n_digits", [1, 2, 3])
+def test_clips_equal_a_plain_paste_loop_to_the_bit(builtin, n_digits):
+    clips = MovingMNIST(40, digits=builtin, seed=5, n_digits=n_digits)
+    motion = clips.trajectories(range(40))
+    expected = paste_loop(builtin.images, motion.digits, motion.positions)
+    assert np.array_equal(clips.batch(range(40)).numpy(), expected)
+
+
+def test_the_path_for_accelerators_pastes_the_same_bits(builtin):
+    clips = MovingMNIST(20, digits=builtin, seed=6, n_digits=3)
+    motion = clips.trajectories(range(20))
+    images = torch.from_numpy(builtin.images)
+    assert torch.equal(moving_mnist._paste_on_device(images, motion), paste(images, motion))
+
+
+def test_motion_equals_the_published_rules_written_out(builtin):
+    clips = MovingMNIST(200, digits=builtin, seed=1)
+    draws = clips._draws(0, 200)
+    motion = clips.trajectories(range(200))
+    for b in range(200):
+        for d in range(2):
+            _, x, y, turn = draws[b, d]
+            angle = 2 * np.pi * turn
+            expected = physics_loop(x, y, 0.1 * np.cos(angle), 0.1 * np.sin(angle), 20)
+            assert np.array_equal(motion.positions[b, d], expected)
+
+
+def test_a_step_is_taken_before_frame_zero(builtin):
+    clips = MovingMNIST(500, digits=builtin, seed=2, frames=1)
+    start = (36 * clips._draws(0, 500)[..., 1:3]).astype(int)
+    first = clips.trajectories(range(500)).positions[:, :, 0]
+    assert (np.abs(first - start).max(-1) >= 1).mean() > 0.95  # 3.6 pixels of motion: hardly a digit stands still
+
+
+def test_a_bounce_clamps_and_discards_the_overshoot():
+    position, velocity, hit = step(np.array([0.97, 0.02]), np.array([0.08, -0.06]))
+    assert np.array_equal(position, [1.0, 0.0])  # a mirror would give 0.95 and 0.04
+    assert np.array_equal(velocity, [-0.08, 0.06])
+    assert hit.all()
+
+
+def test_touching_the_edge_exactly_is_a_bounce():
+    _, velocity, hit = step(np.array([0.5]), np.array([0.5]))
+    assert hit[0] and velocity[0] == -0.5
+
+
+def test_speed_is_a_tenth_of_the_free_range(builtin):
+    motion = MovingMNIST(300, digits=builtin).trajectories(range(300))
+    moves = np.diff(motion.positions, axis=2)
+    free = ~motion.bounced[:, :, 1:]
+    length = np.linalg.norm(moves, axis=-1)[free]
+    assert length.mean() == pytest.approx(3.6, abs=0.05)
+    assert np.abs(length - 3.6).max() < 1.5  # truncation to whole pixels, nothing else
+
+
+def test_angles_and_starts_are_uniform(builtin):
+    draws = MovingMNIST(20_000, digits=builtin)._draws(0, 20_000).reshape(-1, 4)
+    for column in draws.T:
+        counts, _ = np.histogram(column, bins=10, range=(0, 1))
+        assert np.abs(counts - 4_000).max() < 300  # five standard deviations
+    assert np.abs(np.corrcoef(draws.T) - np.eye(4)).max() < 0.03
+
+
+def test_overlap_is_the_maximum():
+    images = torch.zeros(2, 28, 28, dtype=torch.uint8)
+    images[0], images[1] = 100, 200
+    motion = moving_mnist.Trajectories(
+        np.array([[1, 0]]), np.array([[[[0, 0]], [[10, 10]]]]), np.zeros((1, 2, 1), bool)
+    )
+    frame = paste(images, motion)[0, 0, 0]
+    assert frame[15, 15] == 200 and frame[5, 5] == 200 and frame[30, 30] == 100 and frame[50, 50] == 0
+
+
+def test_a_clip_depends_on_seed_and_index_alone(builtin):
+    clips = MovingMNIST(1_000, digits=builtin, seed=3)
+    whole = clips.batch(range(100))
+    order = np.random.default_rng(0).permutation(100)
+    assert torch.equal(clips.batch(order), whole[order])
+    assert all(torch.equal(clips[i], whole[i]) for i in range(0, 100, 7))
+    assert torch.equal(MovingMNIST(5_000_000, digits=builtin, seed=3).batch(range(100)), whole)
+    assert torch.equal(clips[-1], clips[999])
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_data_loader_gives_the_same_bytes(builtin, workers):
+    clips = MovingMNIST(24, digits=builtin, seed=4)
+    loader = DataLoader(clips, batch_size=5, num_workers=workers, collate_fn=lambda batch: batch)
+    assert torch.equal(torch.cat(list(loader)), clips.batch(range(24)))
+    plain = DataLoader(clips, batch_size=5)
+    assert torch.equal(torch.cat(list(plain)), clips.batch(range(24)))
+
+
+def test_seeds_and_splits_differ(builtin):
+    a, b = (MovingMNIST(10, digits=builtin, seed=s).trajectories(range(10)).positions for s in (0, 1))
+    assert not np.array_equal(a, b)
+    c = MovingMNIST(10, digits="builtin", split="test").trajectories(range(10)).positions
+    assert not np.array_equal(a, c)
+
+
+def test_the_first_clips_never_change(builtin):
+    # Written down once: a score must mean the same clips in every version of numpy, torch and this package.
+    motion = MovingMNIST(2, digits=builtin, seed=2).trajectories(range(2))
+    assert hashlib.sha256(motion.positions.tobytes()).hexdigest()[:16] == "@HASH@"
+
+
+def test_digit_choice_reaches_every_digit():
+    few = Digits(np.zeros((3, 28, 28), np.uint8), np.arange(3), "builtin", "train")
+    chosen = MovingMNIST(500, digits=few).trajectories(range(500)).digits
+    assert set(np.unique(chosen)) == {0, 1, 2}
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"n_digits": 0}, {"length": 0}, {"frames": 0}, {"seed": -1}, {"n_digits": 1.5}, {"length": True}]
+)
+def test_a_number_out_of_range_is_one_sentence(builtin, wrong):
+    ((name, value),) = wrong.items()
+    with pytest.raises(ValueError, match=rf"{name} is {value!r}, expected a whole number of at least"):
+        MovingMNIST(**({"length": 4, "digits": builtin} | wrong))
+
+
+def test_a_clip_outside_the_set_is_an_index_error(builtin):
+    clips = MovingMNIST(4, digits=builtin)
+    with pytest.raises(IndexError, match="clip 4 is not in a set of 4"):
+        clips[4]
+    with pytest.raises(ValueError, match="indices are empty"):
+        clips.batch([])
+
+
+def test_to_float_scales_once():
+    assert torch.equal(to_float(torch.tensor([0, 51, 255], dtype=torch.uint8)), torch.tensor([0, 0.2, 1.0]))
+    with pytest.raises(ValueError, match="converted already"):
+        to_float(torch.rand(3))
+
+
+@pytest.fixture
+def small_official(tmp_path, monkeypatch):
+    """A file with the official one's layout, (frames, clips, height, width), and five clips."""
+    content = np.random.default_rng(0).integers(0, 256, (20, 5, 64, 64), np.uint8)
+    folder = tmp_path / "MovingMNIST"
+    folder.mkdir()
+    np.save(folder / "mnist_test_seq.npy", content)
+    md5 = hashlib.md5((folder / "mnist_test_seq.npy").read_bytes()).hexdigest()
+    monkeypatch.setattr(moving_mnist, "OFFICIAL_MD5", md5)
+    return tmp_path, content
+
+
+def test_the_official_file_is_mapped_clips_first(small_official):
+    root, content = small_official
+    clips = official_test_set(root)
+    assert clips.shape == (5, 20, 1, 64, 64) and clips.dtype == np.uint8
+    assert np.array_equal(clips[3, 7, 0], content[7, 3])
+    assert isinstance(clips.base, np.memmap) or isinstance(clips, np.memmap)
+    with pytest.raises(ValueError, match="read-only"):
+        clips[0] = 0
+
+
+def test_a_damaged_official_file_is_refused(small_official):
+    root, _ = small_official
+    file = root / "MovingMNIST" / "mnist_test_seq.npy"
+    file.write_bytes(file.read_bytes()[:-1])
+    with pytest.raises(RuntimeError, match="truncated or changed"):
+        official_test_set(root)
+    assert file.exists()
+
+
+def test_a_missing_official_file_is_one_sentence(tmp_path, monkeypatch):
+    with pytest.raises(RuntimeError, match=r"mnist_test_seq.npy is not in"):
+        official_test_set(tmp_path, download=False)
+
+    def no_network(*args, **kwargs):
+        raise OSError("no route to host")
+
+    monkeypatch.setattr("torchvision.datasets.moving_mnist.download_url", no_network)
+    with pytest.raises(RuntimeError, match="could not be downloaded: connect to the network, or copy it to"):
+        official_test_set(tmp_path)

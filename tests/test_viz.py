@@ -1,0 +1,386 @@
+"""The pictures: exact pixels, labels, sentences for bad input, atomic files, alt texts."""
+
+import base64
+import builtins
+import io
+
+import matplotlib as mpl
+import matplotlib.pyplot as plt
+import nbformat
+import numpy as np
+import pytest
+import torch
+from IPython.core import displaypub
+from IPython.core.interactiveshell import InteractiveShell
+from matplotlib.figure import Figure
+from nbconvert import HTMLExporter
+from PIL import Image
+
+from vidlib import viz
+
+
+def square(frames: int, start: int = 0, size: int = 16) -> torch.Tensor:
+    """A clip ``(frames, 1, size, size)``: one white 2×2 square that moves a pixel to the right each frame."""
+    clip = torch.zeros(frames, 1, size, size)
+    for t in range(frames):
+        clip[t, 0, 4:6, start + t : start + t + 2] = 1
+    return clip
+
+
+def read_gif(path) -> tuple[list[np.ndarray], list[int]]:
+    with Image.open(path) as gif:
+        frames, durations = [], []
+        for i in range(gif.n_frames):
+            gif.seek(i)
+            frames.append(np.asarray(gif.convert("RGB")))
+            durations.append(gif.info["duration"])
+    return frames, durations
+
+
+def panel(picture: np.ndarray, row: int, column: int, scale: int, size: int = 16) -> np.ndarray:
+    """A panel cut out of a picture, at the pixels of the clip."""
+    y = 28 + row * (size * scale + 8)
+    x = 8 + column * (size * scale + 8)
+    block = picture[y : y + size * scale, x : x + size * scale].reshape(size, scale, size, scale, 3)
+    assert (block == block[:, :1, :, :1]).all(), "each pixel is an even block of the enlarged picture"
+    return block[:, 0, :, 0]
+
+
+@pytest.fixture
+def published(monkeypatch):
+    """What notebooks would get: a list of (data, metadata)."""
+    seen = []
+
+    class Publisher(displaypub.DisplayPublisher):
+        def publish(self, data, metadata=None, **_):
+            seen.append((data, metadata))
+
+    shell = InteractiveShell.instance()
+    monkeypatch.setattr(shell, "display_pub", Publisher())
+    yield seen
+    InteractiveShell.clear_instance()
+
+
+# ---------------------------------------------------------------- GIFs
+
+
+def test_comparison_gif_holds_the_exact_pixels_of_each_panel(tmp_path):
+    past, truth = square(3), square(4, start=3)
+    prediction = truth.clone()
+    prediction[2] = 0  # one frame missed altogether
+    prediction[3, 0, 10, 10] = 1  # one pixel too much
+    path = viz.comparison_gif(tmp_path / "new folder" / "a.gif", past, truth, prediction, scale=2, fps=4)
+    frames, durations = read_gif(path)
+    assert len(frames) == 3 + 4
+    assert frames[0].shape == (28 + 32 + 40, 8 + 4 * (32 + 8), 3)
+    assert durations == [250] * 6 + [1250]
+    for t in range(3):  # the past plays, the others wait in a gray that no frame has all over
+        assert np.array_equal(panel(frames[t], 0, 0, 2)[..., 0], past[t, 0].numpy() * 255)
+        for column in (1, 2, 3):
+            assert (panel(frames[t], 0, column, 2) == 45).all()
+    for t in range(4):
+        now = frames[3 + t]
+        assert np.array_equal(panel(now, 0, 0, 2)[..., 0] > 0, past[-1, 0].numpy() > 0)
+        assert panel(now, 0, 0, 2).max() < 128, "the past is dimmed once it is over"
+        assert np.array_equal(panel(now, 0, 1, 2)[..., 0], truth[t, 0].numpy() * 255)
+        assert np.array_equal(panel(now, 0, 2, 2)[..., 0], prediction[t, 0].numpy() * 255)
+    assert (panel(frames[4], 0, 3, 2) == 0).all(), "a right prediction has a black error panel"
+    missed, excess = panel(frames[5], 0, 3, 2), panel(frames[6], 0, 3, 2)
+    red, _, blue = missed[4, 3 + 2].astype(int)
+    assert blue > red + 50, "too dark is blue"
+    red, _, blue = excess[10, 10].astype(int)
+    assert red > blue + 50, "too bright is orange"
+    assert (missed.any(axis=-1) == (truth[2, 0].numpy() > 0)).all()
+
+
+def test_frame_number_is_burned_in():
+    frames = viz.comparison_frames(square(2), square(2), square(2), scale=4)
+    captions = [frame[-40:-14, : frame.shape[1] // 2] for frame in frames]
+    assert all((caption < 128).any() for caption in captions)
+    assert all(not np.array_equal(a, b) for i, a in enumerate(captions) for b in captions[:i])
+    line = frames[:, -12]  # the time line: one more segment each frame, blue while given, vermilion while predicted
+    reached = [
+        int(((row == line[-1]).all(axis=1) & ~(row == 220).all(axis=1) & (row[:, 0] != 255)).sum()) for row in line
+    ]
+    assert reached == sorted(set(reached)) and len(reached) == 4
+
+
+def test_several_clips_several_models_and_a_long_rollout():
+    past, truth = torch.stack([square(2), square(2, 5)]), torch.rand(2, 30, 1, 16, 16)
+    models = {"ConvLSTM": truth, "copy last": past[:, -1:].expand(2, 30, 1, 16, 16)}
+    frames = viz.comparison_frames(past, truth, models, scale=1)
+    assert frames.shape == (32, 28 + 2 * 24 - 8 + 40, 8 + 6 * 24, 3)
+    assert (panel(frames[-1], 1, 3, 1) == 0).all()
+    assert np.array_equal(panel(frames[-1], 1, 4, 1)[..., 0], past[1, -1, 0].numpy() * 255)
+
+
+def test_predictions_outside_0_to_1_are_clipped_for_showing_only():
+    truth = torch.zeros(1, 1, 16, 16)
+    prediction = truth.clone()
+    prediction[0, 0, 0, 0], prediction[0, 0, 0, 1] = 1.2, -0.2
+    kept = prediction.clone()
+    frames = viz.comparison_frames(truth, truth, prediction, scale=1)
+    assert panel(frames[-1], 0, 2, 1)[0, :2, 0].tolist() == [255, 0]
+    assert torch.equal(prediction, kept)
+
+
+def test_clips_gif_lays_clips_out_in_columns(tmp_path):
+    clips = torch.stack([square(3, start) for start in range(5)])
+    frames, _ = read_gif(viz.clips_gif(tmp_path / "clips.gif", (clips * 255).to(torch.uint8), columns=3, scale=1))
+    assert len(frames) == 3 and frames[0].shape == (8 + 2 * 24 - 8 + 40, 8 + 3 * 24, 3)
+    fifth = frames[2][8 + 24 : 8 + 40, 8 + 24 : 8 + 40]
+    assert np.array_equal(fifth[..., 0], clips[4, 2, 0].numpy() * 255)
+    assert (frames[2][8 + 24 : 8 + 40, 8 + 48 : 8 + 64] == 255).all(), "no sixth clip: paper"
+
+
+def test_gif_bytes_depend_on_the_frames_alone(tmp_path):
+    torch.manual_seed(0)
+    clip = torch.rand(3, 1, 16, 16)
+    first = viz.comparison_gif(tmp_path / "a.gif", clip, clip, clip * 0.5).read_bytes()
+    with mpl.rc_context({"font.size": 20, "image.cmap": "jet"}):
+        again = viz.comparison_gif(tmp_path / "b.gif", clip.numpy(), clip.numpy(), clip.numpy() * 0.5).read_bytes()
+    assert first == again
+    assert first != viz.comparison_gif(tmp_path / "c.gif", clip, clip, clip * 0.4).read_bytes()
+
+
+def test_gif_with_many_colours_is_close(tmp_path):
+    ramp = np.linspace(0, 255, 64).astype(np.uint8)
+    frame = np.stack(np.broadcast_arrays(ramp[:, None], ramp[None], np.uint8(128)), axis=-1)
+    frames, _ = read_gif(viz.save_gif(tmp_path / "many.gif", np.stack([frame, frame[::-1]])))
+    assert abs(frames[1].astype(int) - frame[::-1]).max() < 48
+
+
+def test_a_failing_write_leaves_the_old_gif(tmp_path, monkeypatch):
+    path = viz.clips_gif(tmp_path / "a.gif", square(2))
+    old = path.read_bytes()
+
+    def full_disk(self, file, *args, **kwargs):
+        file.write(b"GIF89a")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Image.Image, "save", full_disk)
+    with pytest.raises(OSError, match="No space left"):
+        viz.clips_gif(path, square(3))
+    assert path.read_bytes() == old
+    assert list(tmp_path.iterdir()) == [path], "no half-written file stays behind"
+
+
+# ---------------------------------------------------------------- stills
+
+
+def test_film_strip_labels_rows_and_numbers_frames():
+    past, truth = square(4), square(3, 4)
+    rows = {"past": (past * 255).to(torch.uint8), "truth": truth[:, 0], "prediction": truth.numpy(), "error": truth * 0}
+    figure = viz.film_strip(rows, first_frame={"truth": 5, "prediction": 5, "error": 5}, title="A square")
+    strips = {axes.get_ylabel(): axes for axes in figure.axes if axes.get_ylabel()}
+    assert list(strips) == ["past", "truth", "prediction", "error"]
+    numbers = {name: [tick.get_text() for tick in axes.get_xticklabels()] for name, axes in strips.items()}
+    assert numbers["past"] == ["1", "2", "3", "4"]
+    assert numbers["truth"] == ["5", "6", "7"]
+    assert set(numbers["prediction"]) == {""}, "the numbers above truth hold for the rows below it"
+    image = strips["truth"].images[0].get_array()
+    for t, center in enumerate(strips["truth"].get_xticks()):
+        left = round(center - 7.5)
+        assert np.array_equal(image[:, left : left + 16], truth[t, 0].numpy())
+    tops = [axes.get_position().y1 for axes in strips.values()]
+    assert tops == sorted(tops, reverse=True) and tops[0] < 1
+    assert any("blue too dark" in text.get_text() for text in figure.texts), "a signed row has its legend"
+    red, green, blue, _ = strips["error"].images[0].to_rgba(np.zeros((1, 1)), norm=True)[0, 0]
+    assert red == green == blue == 0
+
+
+def test_film_strip_shows_evenly_spaced_columns():
+    figure = viz.film_strip({"rollout": square(9)}, first_frame=11, columns=5)
+    assert [tick.get_text() for tick in figure.axes[0].get_xticklabels()] == ["11", "13", "15", "17", "19"]
+    assert not figure.texts
+
+
+def test_words_of_a_narrow_film_strip_stay_on_the_paper():
+    clip = square(1)
+    figure = viz.film_strip(
+        {"a rather long label": clip, "error": clip * 0}, title="A title longer than one single frame"
+    )
+    figure.savefig(io.BytesIO())
+    words = [*figure.texts, *(axes.yaxis.label for axes in figure.axes)]
+    boxes = [text.get_window_extent() for text in words if text.get_text()]
+    assert len(boxes) == 4
+    assert all(box.x0 >= 0 and box.x1 <= figure.bbox.x1 and box.y0 >= 0 and box.y1 <= figure.bbox.y1 for box in boxes)
+
+
+def test_history_from_rows_and_from_csv_is_the_same_picture(tmp_path):
+    rows = [{"epoch": i, "train_loss": 90.0 / i, "validation_mse": 100.0 / i if i != 2 else ""} for i in (1, 2, 3)]
+    path = tmp_path / "history.csv"
+    path.write_text("epoch,train_loss,validation_mse\n" + "".join(f"{','.join(map(str, r.values()))}\n" for r in rows))
+    for history in (rows, path, str(path)):
+        axes = viz.history_curves(history, baselines={"copy last": 120}).axes[0]
+        lines = {line.get_label(): line.get_xydata().tolist() for line in axes.lines}
+        assert lines["training"] == [[1, 90], [2, 45], [3, 30]]
+        assert lines["validation"] == [[1, 100], [3, 100 / 3]], "an epoch without validation has no point"
+        assert axes.get_ylim()[0] == 0 and axes.get_ylim()[1] > 120
+        assert {text.get_text() for text in axes.texts} == {"training", "validation", "copy last"}
+    assert viz.history_curves(rows, log=True).axes[0].get_yscale() == "log"
+
+
+def test_horizon_curves_begin_at_the_first_predicted_frame_and_labels_do_not_overlap():
+    curves = {"ConvLSTM": torch.tensor([3.0, 5.0]), "transformer": np.array([3.0, 5.0]), "copy last": [9, 9]}
+    figure = viz.horizon_curves(curves, metric="MSE per frame", first_frame=11)
+    axes = figure.axes[0]
+    assert [line.get_xdata().tolist() for line in axes.lines] == [[11, 12]] * 3
+    assert axes.get_ylabel() == "MSE per frame"
+    assert len({line.get_color() for line in axes.lines}) == len({line.get_marker() for line in axes.lines}) == 3
+    figure.savefig(io.BytesIO())
+    boxes = sorted((text.get_window_extent() for text in axes.texts), key=lambda box: box.y0)
+    assert all(a.y1 <= b.y0 + 1 for a, b in zip(boxes, boxes[1:], strict=False))
+    colors = {text.get_text(): text.get_color() for text in axes.texts}
+    assert colors == {line.get_label(): line.get_color() for line in axes.lines}
+
+
+def test_trajectory_plot_draws_centres_and_marks_bounces():
+    positions = np.array([[[0, 0], [4, 2], [8, 4]], [[36, 36], [30, 30], [24, 24]]])
+    bounced = np.array([[True, False, False], [False, False, False]])
+    axes = viz.trajectory_plot(positions, bounced).axes[0]
+    lines = [line.get_xydata().tolist() for line in axes.lines]
+    assert [[14, 14], [18, 16], [22, 18]] in lines and [[50, 50], [44, 44], [38, 38]] in lines
+    stars = [point for line in axes.lines if line.get_marker() == "*" for point in line.get_xydata().tolist()]
+    assert stars == [[14, 14]]
+    assert axes.yaxis_inverted(), "row 0 is at the top, as in a frame"
+
+
+def test_attention_overlay_puts_weights_and_query_where_they_belong():
+    weights = torch.zeros(3, 4, 4)
+    weights[2, 1, 3] = 0.5
+    figure = viz.attention_overlay(square(3), weights, query=(1, 0, 2), first_frame=8)
+    panels = [axes for axes in figure.axes if axes.get_title(loc="left")]
+    assert [axes.get_title(loc="left") for axes in panels] == ["frame 8", "frame 9", "frame 10"]
+    alphas = np.stack([axes.images[1].get_array()[..., 3] for axes in panels])
+    assert np.argwhere(alphas > 0).tolist() == [[2, 1, 3]]
+    assert [len(axes.patches) for axes in panels] == [0, 1, 0]
+    (outline,) = panels[1].patches
+    assert (*outline.get_xy(), outline.get_width(), outline.get_height()) == (8, 0, 4, 4)
+
+
+def test_figures_are_white_and_leave_pyplot_and_settings_alone():
+    plt.close("all")
+    before = dict(mpl.rcParams)
+    with mpl.rc_context({"figure.facecolor": "black"}):
+        figure = viz.film_strip({"clip": square(2)})
+    viz.horizon_curves({"a": [1.0, 2.0]})
+    assert plt.get_fignums() == []
+    assert dict(mpl.rcParams) == before
+    assert figure.get_facecolor() == (1, 1, 1, 1)
+    with viz.style():
+        assert mpl.rcParams["axes.prop_cycle"].by_key()["color"] == list(viz.COLORS)
+    with mpl.rc_context():
+        viz.apply_style()
+        assert mpl.rcParams["savefig.facecolor"] == "white"
+
+
+# ---------------------------------------------------------------- notebooks
+
+
+def test_show_publishes_an_image_with_its_alt_text_and_closes_the_figure(published):
+    figure = plt.figure(figsize=(2, 1))
+    viz.show(figure, 'A line "rises" from 1 to 2 & stays < 3.')
+    assert not plt.fignum_exists(figure.number)
+    ((data, metadata),) = published
+    assert data["text/plain"] == metadata["text/html"]["alt"] == 'A line "rises" from 1 to 2 & stays < 3.'
+    assert 'alt="A line &quot;rises&quot; from 1 to 2 &amp; stays &lt; 3."' in data["text/html"]
+    png = base64.b64decode(data["text/html"].split("base64,")[1].split('"')[0])
+    with Image.open(io.BytesIO(png)) as image:
+        assert image.size == (320, 160)
+    assert 'width="192"' in data["text/html"]
+
+
+def test_exported_notebooks_keep_picture_and_alt_text(tmp_path, published):
+    path = viz.clips_gif(tmp_path / "a.gif", square(2))
+    viz.show(viz.film_strip({"clip": square(2)}), "A square moves right.")
+    viz.show_gif(path, "A square moves right, twice.")
+    outputs = [nbformat.v4.new_output("display_data", data=data, metadata=meta) for data, meta in published]
+    cell = nbformat.v4.new_code_cell("viz.show(...)", outputs=outputs)
+    page, _ = HTMLExporter().from_notebook_node(nbformat.v4.new_notebook(cells=[cell]))
+    assert 'alt="A square moves right."' in page and 'alt="A square moves right, twice."' in page
+    assert base64.b64encode(path.read_bytes()).decode() in page
+    assert "No description has been provided" not in page
+
+
+@pytest.mark.parametrize("alt", ["", "  "])
+def test_a_picture_without_alt_text_is_refused(alt):
+    with pytest.raises(ValueError, match="alt is empty"):
+        viz.show(Figure(), alt)
+
+
+def test_player_slider_changes_the_picture():
+    clip = square(4)
+    player = viz.player({"truth": clip, "error": clip * 0}, first_frame=11, fps=4)
+    image, (play, slider) = player.children[0], player.children[1].children
+    assert (slider.min, slider.max, slider.value, play.interval) == (11, 14, 11, 250)
+    shown = []
+    for number in (11, 13, 11):
+        slider.value = number
+        with Image.open(io.BytesIO(image.value)) as picture:
+            pixels = np.asarray(picture)
+        assert np.array_equal(panel(pixels, 0, 0, 3)[..., 0], clip[number - 11, 0].numpy() * 255)
+        assert (panel(pixels, 0, 1, 3) == 0).all()
+        shown.append(image.value)
+    assert shown[0] != shown[1] and shown[0] == shown[2]
+
+
+def test_player_has_a_picture_for_readers_without_a_kernel():
+    bundle = viz.player([square(3), square(3, 2)], alt="Two squares move right.")._repr_mimebundle_()
+    assert "application/vnd.jupyter.widget-view+json" in bundle
+    assert '<img alt="Two squares move right."' in bundle["text/html"]
+
+
+def test_player_is_a_film_strip_where_ipywidgets_is_missing(monkeypatch):
+    really_import = builtins.__import__
+
+    def no_widgets(name, *args, **kwargs):
+        if name == "ipywidgets":
+            raise ImportError(name)
+        return really_import(name, *args, **kwargs)
+
+    monkeypatch.setattr(builtins, "__import__", no_widgets)
+    strip = viz.player({"truth": square(3)})
+    assert isinstance(strip, Figure) and strip.axes[0].get_ylabel() == "truth"
+
+
+# ---------------------------------------------------------------- bad input
+
+CLIP = square(3)
+
+
+@pytest.mark.parametrize(
+    ("call", "sentence"),
+    [
+        (lambda: viz.film_strip({}), "expected at least one row"),
+        (lambda: viz.film_strip({"past": CLIP[None]}), r"past has shape .*Choose one clip of the batch"),
+        (
+            lambda: viz.film_strip({"past": torch.rand(3, 2, 16, 16)}),
+            r"past has shape \(3, 2, 16, 16\), expected one clip",
+        ),
+        (lambda: viz.film_strip({"past": CLIP * 255}), "divide 0..255 pixels by 255"),
+        (lambda: viz.film_strip({"past": CLIP * torch.nan}), "look for NaN"),
+        (lambda: viz.film_strip({"past": CLIP.long()}), "dtype torch.int64"),
+        (lambda: viz.film_strip({"past": "a clip"}), "past is a str"),
+        (lambda: viz.comparison_frames(CLIP, CLIP, CLIP[:2]), "prediction has .* as truth has"),
+        (lambda: viz.comparison_frames(CLIP, CLIP, {"ViT": CLIP[..., :8]}), "ViT has .* as truth has"),
+        (lambda: viz.comparison_frames(CLIP[None].expand(2, -1, -1, -1, -1), CLIP, CLIP), "expected the same clips"),
+        (lambda: viz.clips_gif("never.gif", [CLIP, CLIP[:2]]), "expected one shape for all"),
+        (lambda: viz.save_gif("never.gif", np.zeros((2, 8, 8, 3))), "expected uint8 RGB frames"),
+        (lambda: viz.history_curves([]), "history has 0 rows"),
+        (lambda: viz.history_curves([{"epoch": 1, "train_loss": 2.0}]), "lacks validation_mse"),
+        (lambda: viz.horizon_curves({}), "at least one curve"),
+        (lambda: viz.horizon_curves({"ConvLSTM": np.zeros((2, 2))}), "one number per frame"),
+        (lambda: viz.trajectory_plot(np.zeros((1, 2, 20, 2))), "choose one clip's digits"),
+        (lambda: viz.trajectory_plot(np.zeros((2, 20, 2)), np.zeros(20, bool)), "bounced has shape"),
+        (lambda: viz.attention_overlay(CLIP, torch.zeros(2, 4, 4)), r"expected \(3, h, w\)"),
+        (lambda: viz.attention_overlay(CLIP, -torch.ones(3, 4, 4)), "at least 0"),
+        (lambda: viz.attention_overlay(CLIP, torch.ones(3, 4, 4), query=(0, 4, 0)), "query is"),
+        (lambda: viz.player([]), "videos has clips"),
+        (lambda: viz.player({"a": CLIP, "b": CLIP[:2]}), "expected one shape for all"),
+    ],
+)
+def test_bad_input_is_one_sentence(call, sentence):
+    with pytest.raises(ValueError, match=sentence) as caught:
+        call()
+    assert "\n" not in str(caught.value)

@@ -1,0 +1,175 @@
+"""The ConvLSTM of Shi et al. 2015 (arXiv 1506.04214): an LSTM whose products are convolutions.
+
+The encoder–forecaster reads the past, copies its memory and unrolls the future. The forecaster is *input-free*: no
+predicted frame is fed back, so nothing has to be scheduled or sampled, and in both halves a layer's whole input is
+known before its first step. That is what makes it fast: the input-to-state convolutions of all time steps are one
+call, layer by layer, and only the state-to-state convolution is left inside the loop.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from vidlib.video import check_video
+
+State = tuple[Tensor, Tensor]  # hidden state H and memory cell C, each (B, hidden, h, w)
+
+
+class ConvLSTMCell(nn.Module):
+    """One ConvLSTM layer (Shi et al. 2015, equation 3), with W the input's filters, U the state's:
+
+        i = σ(W_xi * X + U_hi * H + w_ci ∘ C + b_i)        input gate
+        f = σ(W_xf * X + U_hf * H + w_cf ∘ C + b_f)        forget gate
+        C' = f ∘ C + i ∘ tanh(W_xc * X + U_hc * H + b_c)   memory
+        o = σ(W_xo * X + U_ho * H + w_co ∘ C' + b_o)       output gate
+        H' = o ∘ tanh(C')
+
+    Args:
+        inputs: channels of X; 0 for a layer without input.
+        hidden: channels of H and C.
+        kernel: odd side of the filters in pixels of the map.
+        peephole: whether the gates see the memory (the w ∘ C terms, one weight per channel).
+        forget_bias: start of b_f; 1 lets the memory live from the first step (Jozefowicz et al. 2015).
+
+    Raises:
+        ValueError: an even kernel, which could not keep the map's size.
+    """
+
+    def __init__(
+        self, inputs: int, hidden: int, kernel: int = 3, *, peephole: bool = False, forget_bias: float = 1.0
+    ) -> None:
+        super().__init__()
+        if kernel % 2 == 0:
+            raise ValueError(f"kernel is {kernel}, expected an odd number: the map must keep its size.")
+        self.hidden = hidden
+        self.from_input = nn.Conv2d(inputs, 4 * hidden, kernel, padding=kernel // 2, bias=False) if inputs else None
+        self.from_state = nn.Conv2d(hidden, 4 * hidden, kernel, padding=kernel // 2)
+        self.peephole = nn.Parameter(torch.zeros(3, hidden, 1, 1)) if peephole else None
+        with torch.no_grad():
+            self.from_state.bias.zero_()
+            self.from_state.bias[hidden : 2 * hidden] = forget_bias
+
+    def update(self, gates: Tensor, memory: Tensor | None) -> State:
+        """The pointwise half of a step.
+
+        Args:
+            gates: ``(B, 4·hidden, h, w)``, the four sums of convolutions and bias: i, f, candidate, o.
+            memory: C ``(B, hidden, h, w)``, or ``None`` for the empty memory of the first step.
+
+        Returns:
+            H' and C'.
+        """
+        i, f, candidate, o = gates.chunk(4, dim=1)
+        if self.peephole is not None and memory is not None:
+            i, f = i + self.peephole[0] * memory, f + self.peephole[1] * memory
+        new = torch.sigmoid(i) * torch.tanh(candidate)
+        if memory is not None:
+            new = new + torch.sigmoid(f) * memory
+        if self.peephole is not None:
+            o = o + self.peephole[2] * new
+        return torch.sigmoid(o) * torch.tanh(new), new
+
+    def forward(
+        self, inputs: Tensor | None, state: State | None = None, steps: int | None = None
+    ) -> tuple[Tensor, State]:
+        """Run the layer over time.
+
+        Args:
+            inputs: ``(B, T, C, h, w)``; ``None`` for a layer without input, which needs ``state`` and ``steps``.
+            state: H and C before the first step; ``None`` is empty.
+            steps: T where there is no input.
+
+        Returns:
+            H of every step ``(B, T, hidden, h, w)`` and the last state.
+        """
+        driven = None
+        if inputs is not None:
+            steps = inputs.shape[1]
+            driven = self.from_input(inputs.flatten(0, 1)).unflatten(0, inputs.shape[:2])  # all T steps in one call
+        outputs = []
+        for t in range(steps):
+            if state is None:  # H = 0: its convolution is the bias alone
+                gates = driven[:, t] + self.from_state.bias[:, None, None]
+                state = self.update(gates, None)
+            else:
+                gates = self.from_state(state[0])
+                state = self.update(gates if driven is None else gates + driven[:, t], state[1])
+            outputs.append(state[0])
+        return torch.stack(outputs, dim=1), state
+
+
+class ConvLSTM(nn.Module):
+    """Encoder–forecaster of stacked ConvLSTM layers (Shi et al. 2015, figure 3).
+
+    Frames are cut into ``patch``×``patch`` blocks whose pixels become channels, so that the maps are small. The
+    encoder's last states start the forecaster; a 1×1 convolution over the hidden states of *all* forecaster layers
+    paints each future frame.
+
+    Args:
+        past: frames that the model reads.
+        horizon: frames that it predicts in one go.
+        channels: 1 for gray.
+        size: height and width of a frame in pixels.
+        patch: side of a space-to-depth block in pixels.
+        hidden: channels of each layer.
+        kernel: side of all filters, in cells of the map.
+        peephole, forget_bias: see :class:`ConvLSTMCell`.
+
+    Raises:
+        ValueError: a size that ``patch`` does not divide; in ``forward``, a wrong shape, dtype or range.
+    """
+
+    def __init__(
+        self,
+        *,
+        past: int = 10,
+        horizon: int = 10,
+        channels: int = 1,
+        size: int = 64,
+        patch: int = 4,
+        hidden: tuple[int, ...] | list[int] = (64, 64, 64),
+        kernel: int = 5,
+        peephole: bool = False,
+        forget_bias: float = 1.0,
+    ) -> None:
+        super().__init__()
+        if size % patch:
+            raise ValueError(f"size is {size}, expected a multiple of patch, which is {patch}.")
+        self.config = {
+            "past": past, "horizon": horizon, "channels": channels, "size": size, "patch": patch,
+            "hidden": list(hidden), "kernel": kernel, "peephole": peephole, "forget_bias": forget_bias,
+        }  # fmt: skip
+        self.past, self.horizon, self.channels, self.size, self.patch = past, horizon, channels, size, patch
+        options = {"kernel": kernel, "peephole": peephole, "forget_bias": forget_bias}
+        depth = channels * patch**2
+        below = [depth, *hidden[:-1]]
+        self.encoder = nn.ModuleList(ConvLSTMCell(i, h, **options) for i, h in zip(below, hidden, strict=True))
+        below[0] = 0  # the forecaster's first layer has no input
+        self.forecaster = nn.ModuleList(ConvLSTMCell(i, h, **options) for i, h in zip(below, hidden, strict=True))
+        self.paint = nn.Conv2d(sum(hidden), depth, 1)
+
+    def encode(self, past: Tensor) -> tuple[list[Tensor], list[State]]:
+        """Read the past: H of every layer and step ``(B, T, hidden, h, w)``, and every layer's last state."""
+        x = F.pixel_unshuffle(past.flatten(0, 1), self.patch).unflatten(0, past.shape[:2])  # (B, T, C·p², h, w)
+        outputs, states = [], []
+        for cell in self.encoder:
+            x, state = cell(x)
+            outputs.append(x)
+            states.append(state)
+        return outputs, states
+
+    def forecast(self, states: list[State], horizon: int) -> tuple[Tensor, list[Tensor]]:
+        """Unroll the future from the states: frames ``(B, horizon, C, H, W)``, and H of every layer and step."""
+        x, outputs = None, []
+        for cell, state in zip(self.forecaster, states, strict=True):
+            x, _ = cell(x, state, horizon)
+            outputs.append(x)
+        painted = self.paint(torch.cat(outputs, dim=2).flatten(0, 1))  # (B·T, C·p², h, w)
+        return F.pixel_shuffle(painted, self.patch).unflatten(0, (-1, horizon)), outputs
+
+    def forward(self, past: Tensor) -> Tensor:
+        """``(B, past, C, H, W)`` in [0, 1] to ``(B, horizon, C, H, W)``."""
+        check_video(past, "past", frames=self.past, channels=self.channels, size=(self.size, self.size))
+        return self.forecast(self.encode(past)[1], self.horizon)[0]

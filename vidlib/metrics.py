@@ -1,0 +1,424 @@
+"""How good is a prediction? The Moving MNIST benchmark's metrics, per frame of the horizon and overall.
+
+The published tables differ in ways that move numbers more than many papers' gains, so each choice has a name:
+
+- ``mse``, ``mae``: squared and absolute error, *summed* over the pixels of a frame, then averaged over clips and
+  frames. Predictions are not clipped.
+- ``ssim``: structural similarity (Wang et al. 2004) with scikit-image's uniform 7×7 window and sample covariance,
+  ``data_range=1``, which is right for frames in [0, 1]. Predictions are clipped.
+- ``ssim_published``: the same with ``data_range=2``, the float default of the scikit-image version that the
+  published tables were made with. It reads higher; compare it with published numbers only.
+- ``psnr``: mean over frames of ``-10 log10(MSE per pixel)`` in dB, clipped; a perfect frame counts as 100 dB.
+- ``sharpness``: gradient magnitude of the clipped prediction divided by the truth's. Below 1 is blur; noise raises it.
+- ``lpips``: learned perceptual distance (Zhang et al. 2018, arXiv 1801.03924), AlexNet, only where asked for.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import chain
+from numbers import Integral
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from tqdm.auto import tqdm
+
+from vidlib.rollout import rollout
+from vidlib.video import check_video, float_batch
+
+PSNR_CAP = 100.0  # dB; without a cap one perfect frame would make the mean over all frames infinite
+SSIM_WINDOW = 7
+_GROUP = 16  # frames at a time: SSIM's ten maps of them stay in a CPU's cache
+PUBLISHED_DATA_RANGE = 2.0
+
+_COLUMNS = {  # key: title, decimals
+    "mse": ("MSE ↓", 2),
+    "mae": ("MAE ↓", 2),
+    "ssim": ("SSIM (range 1) ↑", 4),
+    "ssim_published": ("SSIM (range 2, as published) ↑", 4),
+    "psnr": ("PSNR ↑", 2),
+    "lpips": ("LPIPS ↓", 4),
+    "sharpness": ("sharpness (truth = 1)", 3),
+}
+
+LPIPS = Callable[[Tensor, Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class Scores:
+    """The metrics of one model on one set of clips.
+
+    Attributes:
+        overall: one number per metric.
+        per_frame: ``(horizon,)`` float64 per metric; entry 0 is the first predicted frame.
+        clips: how many clips were scored.
+        data: which clips they were, in words; scores of different data never stand in one table.
+    """
+
+    overall: dict[str, float]
+    per_frame: dict[str, np.ndarray]
+    clips: int
+    data: str = ""
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain numbers and lists for JSON; a figure that is not finite becomes ``None``."""
+        return {
+            "overall": {key: _to_json(value) for key, value in self.overall.items()},
+            "per_frame": {key: [_to_json(value) for value in values] for key, values in self.per_frame.items()},
+            "clips": self.clips,
+            "data": self.data,
+        }
+
+    @classmethod
+    def from_dict(cls, stored: Mapping[str, Any]) -> Scores:
+        """The scores that :meth:`to_dict` wrote; anything else is a ValueError."""
+        try:
+            return cls(
+                overall={key: _from_json(value) for key, value in stored["overall"].items()},
+                per_frame={
+                    key: np.array([_from_json(value) for value in values])
+                    for key, values in stored["per_frame"].items()
+                },
+                clips=int(stored["clips"]),
+                data=str(stored.get("data", "")),
+            )
+        except (KeyError, TypeError, AttributeError, ValueError) as error:
+            raise ValueError(
+                f"These are not stored scores ({error!r}), expected overall, per_frame and clips: "
+                "read a dictionary that Scores.to_dict() wrote."
+            ) from error
+
+
+def _to_json(value: float) -> float | None:
+    return float(value) if np.isfinite(value) else None  # JSON knows neither NaN nor infinity
+
+
+def _from_json(value: float | None) -> float:
+    return float("nan") if value is None else float(value)
+
+
+# One metric of one batch ------------------------------------------------------------------------------------------
+
+
+def mse_per_frame(prediction: Tensor, truth: Tensor) -> Tensor:
+    """Squared error of each frame, summed over its pixels and averaged over the batch.
+
+    Args:
+        prediction: ``(B, T, C, H, W)``, float, not clipped.
+        truth: the same shape, float in [0, 1].
+
+    Returns:
+        ``(T,)`` float64. Divide by the 4,096 pixels of a frame for the error per pixel.
+
+    Raises:
+        ValueError: not two videos of one shape.
+    """
+    return _mse(*_checked(prediction, truth))
+
+
+def mae_per_frame(prediction: Tensor, truth: Tensor) -> Tensor:
+    """Absolute error of each frame, summed over its pixels: ``(T,)``; arguments as in :func:`mse_per_frame`."""
+    return _mae(*_checked(prediction, truth))
+
+
+def psnr_per_frame(prediction: Tensor, truth: Tensor) -> Tensor:
+    """Peak signal-to-noise ratio of each frame in dB: ``(T,)``; arguments as in :func:`mse_per_frame`.
+
+    ``-10 log10(MSE per pixel)`` of the clipped prediction, computed per frame and then averaged over the batch.
+    At most 100 dB (an error of 1e-10 per pixel), which is what a perfect frame counts.
+    """
+    prediction, truth = _checked(prediction, truth)
+    return _psnr(prediction.clamp(0, 1), truth)
+
+
+def ssim_per_frame(prediction: Tensor, truth: Tensor, data_range: float = 1.0) -> Tensor:
+    """Structural similarity of each frame: ``(T,)``; arguments as in :func:`mse_per_frame`.
+
+    Equals ``skimage.metrics.structural_similarity`` with its defaults (uniform 7×7 window, sample covariance) on
+    the clipped prediction, averaged over channels and batch.
+
+    .. math:: \\frac{(2 \\mu_x \\mu_y + C_1)(2 \\sigma_{xy} + C_2)}
+              {(\\mu_x^2 + \\mu_y^2 + C_1)(\\sigma_x^2 + \\sigma_y^2 + C_2)},\\; C_1 = (0.01 R)^2,\\; C_2 = (0.03 R)^2
+
+    Wang, Bovik, Sheikh and Simoncelli 2004, "Image quality assessment: from error visibility to structural similarity".
+
+    Args:
+        data_range: R, the span of possible values: 1 for frames in [0, 1]; 2 gives the published tables' figure.
+
+    Raises:
+        ValueError: also where frames are smaller than the 7×7 window.
+    """
+    prediction, truth = _checked(prediction, truth)
+    return _ssim(prediction.clamp(0, 1), truth, data_range)[0]
+
+
+def sharpness(video: Tensor) -> Tensor:
+    """Mean gradient magnitude of each frame, averaged over the batch: ``(T,)`` float64.
+
+    ``sqrt(dx² + dy²)`` with differences to the right and lower neighbour. Blur spreads an edge over more pixels and
+    over several possible places, and lowers it.
+
+    Args:
+        video: ``(B, T, C, H, W)``, float, at least 2×2 pixels.
+
+    Raises:
+        ValueError: not a video, or frames without neighbours.
+    """
+    check_video(video, channels=None)
+    if min(video.shape[-2:]) < 2:
+        raise ValueError(f"Frames have {_size(video)} pixels, expected at least 2×2: a gradient needs neighbours.")
+    return _sharpness(_double(video))
+
+
+def _mse(prediction: Tensor, truth: Tensor) -> Tensor:
+    return (prediction - truth).square().sum((2, 3, 4)).mean(0)
+
+
+def _mae(prediction: Tensor, truth: Tensor) -> Tensor:
+    return (prediction - truth).abs().sum((2, 3, 4)).mean(0)
+
+
+def _psnr(prediction: Tensor, truth: Tensor) -> Tensor:
+    per_pixel = (prediction - truth).square().mean((2, 3, 4))
+    return -10 * per_pixel.clamp_min(10 ** (-PSNR_CAP / 10)).log10().mean(0)
+
+
+def _sharpness(video: Tensor) -> Tensor:
+    corner = video[..., :-1, :-1]
+    return torch.hypot(video[..., :-1, 1:] - corner, video[..., 1:, :-1] - corner).mean((0, 2, 3, 4))
+
+
+def _ssim(x: Tensor, y: Tensor, *data_ranges: float) -> list[Tensor]:
+    """SSIM for several data ranges: the local moments, nearly all of the work, are computed once."""
+    if min(x.shape[-2:]) < SSIM_WINDOW:
+        raise ValueError(
+            f"Frames have {_size(x)} pixels, expected at least {SSIM_WINDOW}×{SSIM_WINDOW}: "
+            "SSIM compares windows of that size."
+        )
+    frames = zip(x.flatten(0, 2).split(_GROUP), y.flatten(0, 2).split(_GROUP), strict=True)
+    similarity = torch.cat([_ssim_of_frames(*group, data_ranges) for group in frames], dim=1)  # (ranges, B·T·C)
+    return list(similarity.view(-1, *x.shape[:3]).mean((1, 3)))
+
+
+def _ssim_of_frames(x: Tensor, y: Tensor, data_ranges: Sequence[float]) -> Tensor:
+    """Frames ``(N, H, W)`` to ``(len(data_ranges), N)``."""
+    moments = torch.stack([x, y, x * x, y * y, x * y], dim=1)  # (N, 5, H, W)
+    # The mean over every 7×7 window as two products with a banded matrix: 3 times as fast as avg_pool2d on a CPU.
+    ux, uy, uxx, uyy, uxy = (_window(x, -2).T @ moments @ _window(x, -1)).unbind(1)
+    sample = SSIM_WINDOW**2 / (SSIM_WINDOW**2 - 1)  # sample covariance divides by n - 1
+    variances = sample * (uxx - ux * ux + uyy - uy * uy)
+    covariance = sample * (uxy - ux * uy)
+    product, squares = ux * uy, ux * ux + uy * uy
+    results = []
+    for data_range in data_ranges:
+        c1, c2 = (0.01 * data_range) ** 2, (0.03 * data_range) ** 2
+        similarity = (2 * product + c1) * (2 * covariance + c2) / ((squares + c1) * (variances + c2))
+        results.append(similarity.mean((1, 2)))
+    return torch.stack(results)
+
+
+def _window(x: Tensor, dim: int) -> Tensor:
+    """``(n, n - 6)``: column ``i`` averages entries ``i … i + 6`` of an axis of length n."""
+    band = x.new_ones(x.shape[dim], x.shape[dim]).triu().tril(SSIM_WINDOW - 1)[:, SSIM_WINDOW - 1 :]
+    return band / SSIM_WINDOW
+
+
+def _checked(prediction: Tensor, truth: Tensor) -> tuple[Tensor, Tensor]:
+    check_video(prediction, "prediction", channels=None)
+    check_video(truth, "truth", channels=None)
+    if prediction.shape != truth.shape:
+        raise ValueError(
+            f"prediction has shape {tuple(prediction.shape)} and truth {tuple(truth.shape)}, expected the same: "
+            "compare the same clips and the same frames."
+        )
+    return _double(prediction), _double(truth)
+
+
+def _double(video: Tensor) -> Tensor:
+    # SSIM subtracts nearly equal moments, which float32 turns into noise. Apple's GPUs have no float64.
+    return (video.cpu() if video.device.type == "mps" else video).double()
+
+
+def _size(video: Tensor) -> str:
+    return f"{video.shape[-2]}×{video.shape[-1]}"
+
+
+# LPIPS ------------------------------------------------------------------------------------------------------------
+
+
+def load_lpips(device: torch.device | str | None = None) -> nn.Module:
+    """The LPIPS network on AlexNet, from torchmetrics; its ImageNet weights are downloaded once (233 MB).
+
+    It maps two image batches ``(N, 3, H, W)`` in [-1, 1] to one distance each.
+
+    Raises:
+        RuntimeError: the weights are not on disk and cannot be downloaded, or the file is damaged.
+    """
+    from torchmetrics.image.lpip import LearnedPerceptualImagePatchSimilarity
+
+    timeout = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(20)  # a silent network must not hold an evaluation up
+    try:
+        network = LearnedPerceptualImagePatchSimilarity(net_type="alex").net
+    except Exception as error:
+        folder = Path(torch.hub.get_dir()) / "checkpoints"
+        raise RuntimeError(
+            f"LPIPS needs torchvision's AlexNet weights, which are not to be had from {folder} nor by download "
+            f"({error}): connect to the network, put alexnet-owt-7be5be79.pth into that folder, or score without lpips."
+        ) from error
+    finally:
+        socket.setdefaulttimeout(timeout)
+    return network.to(device)
+
+
+def _lpips(prediction: Tensor, truth: Tensor, network: LPIPS) -> Tensor:
+    """Mean LPIPS of each frame, ``(T,)``; frames are clipped, scaled to [-1, 1] and gray is repeated to RGB."""
+    images = [(2 * video.float().clamp(0, 1) - 1).flatten(0, 1) for video in (prediction, truth)]
+    images = [image.expand(-1, 3, -1, -1) for image in images]  # (B·T, 3, H, W)
+    return _double(network(*images)).reshape(prediction.shape[:2]).mean(0)
+
+
+# A model on many clips --------------------------------------------------------------------------------------------
+
+
+def evaluate(
+    model: nn.Module,
+    clips: Sequence,
+    *,
+    batch_size: int = 32,
+    past: int = 10,
+    horizon: int = 10,
+    chunk: int | None = None,
+    device: torch.device | str | None = None,
+    limit: int | None = None,
+    lpips: bool | LPIPS | None = None,
+    progress: bool = True,
+) -> Scores:
+    """Score ``model`` on ``clips``: every metric of this module, per frame of the horizon and overall.
+
+    The model sees frames ``0 … past - 1`` and predicts the next ``horizon``, rolling out freely where that is more
+    than one prediction (:func:`vidlib.rollout.rollout`). Clips are made or read batch by batch and only sums are
+    kept, so memory does not grow with their number.
+
+    Args:
+        model: maps ``(B, past, C, H, W)`` to ``(B, model.horizon, C, H, W)``.
+        clips: a ``MovingMNIST``, or anything with a length whose items are uint8 clips ``(T, C, H, W)``.
+        batch_size: clips per batch; changes speed and memory, not the scores (beyond rounding in the model).
+        past: frames shown to the model.
+        horizon: frames predicted and scored.
+        chunk: frames kept of each prediction in a rollout (``None``: all).
+        device: where to compute (``None``: where the model is); the model is moved back afterwards.
+        limit: score only the first ``limit`` clips.
+        lpips: ``True`` for LPIPS with AlexNet, or a network from :func:`load_lpips` to load it only once.
+        progress: show a progress bar.
+
+    Raises:
+        ValueError: no clips, clips too short or not uint8, a model that does not fit them or predicts NaN.
+        RuntimeError: the LPIPS weights cannot be had.
+    """
+    for name, value in {"batch_size": batch_size, "past": past, "horizon": horizon, "limit": limit}.items():
+        if value is not None and (not isinstance(value, Integral) or value < 1):
+            raise ValueError(f"{name} is {value!r}, expected a whole number: give at least 1.")
+    count = len(clips) if limit is None else min(limit, len(clips))
+    if count == 0:
+        raise ValueError("clips is empty, expected at least one clip to score: give a longer data set.")
+
+    home = _device(model)
+    device = home if device is None else torch.device(device)
+    network = load_lpips() if lpips is True else lpips or None
+    if isinstance(network, nn.Module):
+        network.to(device)
+
+    sums: dict[str, np.ndarray] = {}
+    model.to(device)
+    try:
+        with torch.no_grad(), tqdm(total=count, desc="scoring", unit=" clips", disable=not progress) as bar:
+            for start in range(0, count, batch_size):
+                indices = range(start, min(start + batch_size, count))
+                video = float_batch(clips, indices, past + horizon, device)
+                prediction = rollout(model, video[:, :past], horizon, chunk)
+                for key, values in _measure(prediction, video[:, past:], network).items():
+                    sums[key] = sums.get(key, 0.0) + len(indices) * values
+                bar.update(len(indices))
+    finally:
+        model.to(home)
+    return _scores(sums, count, clips)
+
+
+def _measure(prediction: Tensor, truth: Tensor, lpips: LPIPS | None) -> dict[str, np.ndarray]:
+    """All metrics of one batch, ``(T,)`` float64 each; the two sharpness figures become a ratio at the end."""
+    # No check of the range: a half-trained model far outside [0, 1] has a score, a bad one.
+    if not prediction.isfinite().all():
+        raise ValueError("The model predicts NaN or infinity, expected numbers: train it with a lower learning rate.")
+    distances = {} if lpips is None else {"lpips": _lpips(prediction, truth, lpips)}
+    prediction, truth = _double(prediction), _double(truth)
+    clipped = prediction.clamp(0, 1)
+    ssim, ssim_published = _ssim(clipped, truth, 1.0, PUBLISHED_DATA_RANGE)
+    figures = {
+        "mse": _mse(prediction, truth),
+        "mae": _mae(prediction, truth),
+        "ssim": ssim,
+        "ssim_published": ssim_published,
+        "psnr": _psnr(clipped, truth),
+        "sharpness": _sharpness(clipped),
+        "truth_sharpness": _sharpness(truth),
+        **distances,
+    }
+    values = torch.stack(list(figures.values())).cpu().numpy()  # one transfer from the device per batch
+    return dict(zip(figures, values, strict=True))
+
+
+def _scores(sums: dict[str, np.ndarray], count: int, clips: Sequence) -> Scores:
+    per_frame = {key: values / count for key, values in sums.items()}
+    overall = {key: float(values.mean()) for key, values in per_frame.items()}
+    # A ratio of means, not a mean of ratios: a nearly empty frame must not outweigh the others.
+    with np.errstate(divide="ignore", invalid="ignore"):  # clips that are black throughout have no sharpness at all
+        per_frame["sharpness"] = per_frame["sharpness"] / (truth := per_frame.pop("truth_sharpness"))
+        overall["sharpness"] = float(np.divide(overall["sharpness"], truth.mean()))
+    del overall["truth_sharpness"]
+    return Scores(overall, per_frame, count, clips.describe() if hasattr(clips, "describe") else "")
+
+
+def _device(model: nn.Module) -> torch.device:
+    tensor = next(chain(model.parameters(), model.buffers()), None)
+    return torch.device("cpu") if tensor is None else tensor.device
+
+
+# Many models ------------------------------------------------------------------------------------------------------
+
+
+def table(scores: Mapping[str, Scores]) -> str:
+    """A markdown table, one row per model in the order given, and a line that says what was scored.
+
+    Args:
+        scores: name of the model or baseline to its scores.
+
+    Raises:
+        ValueError: no scores, or scores of different clips or horizons, whose numbers cannot be compared.
+    """
+    if not scores:
+        raise ValueError("There are no scores, expected at least one: evaluate a model first.")
+    for what, found in {
+        "clips": {score.data for score in scores.values()},
+        "horizons": {len(score.per_frame["mse"]) for score in scores.values()},
+    }.items():
+        if len(found) > 1:
+            named = " and ".join(repr(value) for value in sorted(found))
+            raise ValueError(f"The scores are of different {what} ({named}), expected the same: make a table for each.")
+
+    used = set(chain.from_iterable(score.overall for score in scores.values()))
+    columns = {key: column for key, column in _COLUMNS.items() if key in used}
+    rows = [["model", *(title for title, _ in columns.values()), "clips"]]
+    rows.append(["---", *["---:"] * (len(columns) + 1)])
+    for name, score in scores.items():
+        figures = [f"{score.overall[key]:.{n}f}" if key in score.overall else "–" for key, (_, n) in columns.items()]
+        rows.append([name.replace("|", "\\|"), *figures, f"{score.clips:,}"])
+    lines = ["| " + " | ".join(row) + " |" for row in rows]
+    if data := next(iter(scores.values())).data:
+        lines += ["", f"Scored on {data}."]
+    return "\n".join(lines)

@@ -1,0 +1,164 @@
+"""A vision transformer for video: patches as words, attention over space and over time.
+
+Dosovitskiy et al. 2020 (arXiv 2010.11929) for the patches, Bertasius et al. 2021 (TimeSformer, arXiv 2102.05095) for
+attending to time and space in turn, Tang et al. 2024 (PredFormer, arXiv 2410.04733) for using it as a predictor: the
+tokens that enter as the ten past frames leave as the ten future ones.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from vidlib.video import check_video
+
+
+class Attention(nn.Module):
+    """Multi-head self-attention (Vaswani et al. 2017, arXiv 1706.03762): softmax(QKᵀ/√d)·V per head.
+
+    Args:
+        dim: width of a token.
+        heads: number of heads; divides ``dim``.
+    """
+
+    def __init__(self, dim: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.qkv = nn.Linear(dim, 3 * dim)
+        self.out = nn.Linear(dim, dim)
+
+    def forward(self, x: Tensor, return_attention: bool = False) -> tuple[Tensor, Tensor | None]:
+        """``(M, N, dim)`` to the same shape, and ``(M, heads, N, N)`` weights where asked (rows sum to 1)."""
+        q, k, v = self.qkv(x).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)  # (M, heads, N, d) each
+        if return_attention:
+            # the fused kernel below never forms the N×N weights, so whoever wants to see them pays for them
+            weights = (q @ k.transpose(-2, -1) * q.shape[-1] ** -0.5).softmax(-1)
+            mixed = weights @ v
+        else:
+            weights, mixed = None, F.scaled_dot_product_attention(q, k, v)
+        return self.out(mixed.transpose(1, 2).flatten(2)), weights
+
+
+class Block(nn.Module):
+    """Pre-norm attention along one axis of the tokens, then a pre-norm feed-forward network, both residual.
+
+    Args:
+        dim, heads: see :class:`Attention`.
+        axis: ``"time"`` (a patch attends to itself in all frames) or ``"space"`` (to all patches of its frame).
+        expand: hidden width of the feed-forward network as a multiple of ``dim``.
+    """
+
+    def __init__(self, dim: int, heads: int, axis: str, expand: int = 4) -> None:
+        super().__init__()
+        self.axis = axis
+        self.norm_attention = nn.LayerNorm(dim)
+        self.attention = Attention(dim, heads)
+        self.norm_feed = nn.LayerNorm(dim)
+        self.feed = nn.Sequential(nn.Linear(dim, expand * dim), nn.GELU(), nn.Linear(expand * dim, dim))
+
+    def forward(self, x: Tensor, return_attention: bool = False) -> tuple[Tensor, Tensor | None]:
+        """Tokens ``(B, T, N, dim)`` to the same shape, and the attention weights where asked."""
+        y = self.norm_attention(x)
+        if self.axis == "time":
+            y = y.transpose(1, 2)  # (B, N, T, dim): attention runs along the second-last axis
+        outer = y.shape[:2]
+        y, weights = self.attention(y.flatten(0, 1), return_attention)
+        y = y.unflatten(0, outer)
+        x = x + (y.transpose(1, 2) if self.axis == "time" else y)
+        return x + self.feed(self.norm_feed(x)), None if weights is None else weights.unflatten(0, outer)
+
+
+class VideoTransformer(nn.Module):
+    """Patch embedding, space–time encoder, Linear + ConvTranspose decoder.
+
+    Each encoder layer is a time block and a space block: attention is interleaved, so its cost grows with T + N per
+    token, not with T·N as over all tokens at once. The decoder widens each token and lays it down as a patch of
+    twice the size that overlaps its neighbours, so that frames have no seams.
+
+    Args:
+        past: frames that the model reads.
+        horizon: frames that it predicts in one go, at most ``past``: future frame t is read from past frame t's tokens.
+        channels: 1 for gray.
+        size: height and width of a frame in pixels.
+        patch: side of a patch in pixels.
+        dim: width of a token.
+        layers: encoder layers.
+        heads: attention heads.
+        expand: see :class:`Block`.
+        decoder: width of a token in the decoder.
+
+    Raises:
+        ValueError: numbers that do not fit together; in ``forward``, a wrong shape, dtype or range.
+    """
+
+    def __init__(
+        self,
+        *,
+        past: int = 10,
+        horizon: int = 10,
+        channels: int = 1,
+        size: int = 64,
+        patch: int = 8,
+        dim: int = 192,
+        layers: int = 6,
+        heads: int = 6,
+        expand: int = 4,
+        decoder: int = 256,
+    ) -> None:
+        super().__init__()
+        if size % patch or patch % 2:
+            raise ValueError(f"patch is {patch}, expected an even number that divides size, which is {size}.")
+        if dim % heads:
+            raise ValueError(f"dim is {dim}, expected a multiple of heads, which is {heads}.")
+        if not 1 <= horizon <= past:
+            raise ValueError(f"horizon is {horizon}, expected 1 to past, which is {past}: use rollout to go further.")
+        self.config = {
+            "past": past, "horizon": horizon, "channels": channels, "size": size, "patch": patch, "dim": dim,
+            "layers": layers, "heads": heads, "expand": expand, "decoder": decoder,
+        }  # fmt: skip
+        self.past, self.horizon, self.channels, self.size, self.patch = past, horizon, channels, size, patch
+        self.grid = size // patch
+        self.embed = nn.Conv2d(channels, dim, patch, stride=patch)
+        self.position = nn.Parameter(torch.randn(1, 1, self.grid**2, dim) * 0.02)
+        self.time = nn.Parameter(torch.randn(1, past, 1, dim) * 0.02)
+        self.encoder = nn.ModuleList(
+            nn.ModuleList(Block(dim, heads, axis, expand) for axis in ("time", "space")) for _ in range(layers)
+        )
+        self.norm = nn.LayerNorm(dim)
+        self.widen = nn.Sequential(nn.Linear(dim, decoder), nn.GELU())
+        self.paint = nn.ConvTranspose2d(decoder, channels, 2 * patch, stride=patch, padding=patch // 2)
+        self.apply(_initialise)
+
+    def tokens(self, past: Tensor) -> Tensor:
+        """Patches as tokens that know their place and time: ``(B, T, C, H, W)`` to ``(B, T, N, dim)``."""
+        patches = self.embed(past.flatten(0, 1)).flatten(2).transpose(1, 2)  # (B·T, N, dim)
+        return patches.unflatten(0, past.shape[:2]) + self.position + self.time
+
+    def decode(self, tokens: Tensor) -> Tensor:
+        """Tokens ``(B, T, N, dim)`` as frames ``(B, T, C, H, W)``."""
+        wide = self.widen(self.norm(tokens))  # (B, T, N, decoder)
+        maps = wide.flatten(0, 1).transpose(1, 2).unflatten(2, (self.grid, self.grid))  # (B·T, decoder, h, w)
+        return self.paint(maps).unflatten(0, tokens.shape[:2])
+
+    def forward(self, past: Tensor, return_attention: bool = False) -> Tensor | tuple[Tensor, list[dict[str, Tensor]]]:
+        """``(B, past, C, H, W)`` in [0, 1] to ``(B, horizon, C, H, W)``.
+
+        With ``return_attention``, also a list over layers of ``{"time": (B, N, heads, T, T), "space": (B, T, heads, N,
+        N)}``: who attends (row) to whom (column).
+        """
+        check_video(past, "past", frames=self.past, channels=self.channels, size=(self.size, self.size))
+        x, attention = self.tokens(past), []
+        for layer in self.encoder:
+            seen = {}
+            for block in layer:
+                x, seen[block.axis] = block(x, return_attention)
+            attention.append(seen)
+        future = self.decode(x[:, : self.horizon])
+        return (future, attention) if return_attention else future
+
+
+def _initialise(module: nn.Module) -> None:
+    if isinstance(module, nn.Linear):
+        nn.init.trunc_normal_(module.weight, std=0.02)
+        nn.init.zeros_(module.bias)

@@ -1,0 +1,336 @@
+"""Trained models as files: safetensors with a model card, written atomically and verified when they are read.
+
+No pickle, so a file from a stranger holds numbers and cannot run code. The header says what is needed to build the
+model again: the architecture, the arguments of its constructor, and the card that says how it was trained.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import importlib.metadata
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load as read_tensors
+from safetensors.torch import save as tensors_to_bytes
+from torch import Tensor, nn
+
+from vidlib.convlstm import ConvLSTM
+from vidlib.files import atomic_write, sha256
+from vidlib.vit import VideoTransformer
+
+ARCHITECTURES: dict[str, type[nn.Module]] = {  # a new model is one line here
+    "convlstm": ConvLSTM,
+    "video-transformer": VideoTransformer,
+}
+PRETRAINED = Path(__file__).parent / "pretrained"
+LARGEST_FILE = 16 * 2**20  # bytes of one shipped model
+LARGEST_FOLDER = 32 * 2**20  # bytes of all of them: everyone who clones the course downloads them
+
+FORMAT = 1
+CARD = {  # what a card must say, and what stands for it on the page; other keys are kept as they are
+    "recipe": "Recipe",
+    "data": "Training data",
+    "digits_sha256": "SHA-256 of the digits",
+    "clips_seen": "Clips seen",
+    "epochs": "Epochs",
+    "test": "Scored on",
+    "metrics": "Metrics",
+    "hardware": "Hardware",
+    "duration": "Duration",
+    "date": "Date",
+    "trained_with": "Trained with",
+    "scored_with": "Scored with",
+}
+_FILLED_IN = {  # what save_model itself writes into the card
+    "architecture": "Architecture",
+    "parameters": "Parameters",
+    "torch": "torch",
+    "vidlib": "vidlib",
+    "weights_sha256": "SHA-256 of the file",
+}
+_BASELINES = ("copy-last", "all-black")
+
+
+def package_version() -> str:
+    """The version of this package: of the distribution ``flowing-mnist``, since ``vidlib`` on PyPI is a stranger's."""
+    try:
+        return importlib.metadata.version("flowing-mnist")
+    except importlib.metadata.PackageNotFoundError:
+        return "not installed"
+
+
+def save_model(
+    model: nn.Module, path: str | Path, *, card: dict[str, Any] | None = None, dtype: torch.dtype = torch.float32
+) -> Path:
+    """Write a model's weights, architecture, constructor arguments and card as one safetensors file.
+
+    Args:
+        model: an instance of one of :data:`ARCHITECTURES` with a ``config`` of JSON values.
+        path: where to; an old file survives until the new one is whole.
+        card: how the model came to be, JSON values. Architecture, parameters and versions are filled in.
+        dtype: ``torch.float32``, or ``torch.bfloat16`` for half the size: :func:`load_model` then gives the
+            rounded weights.
+
+    Raises:
+        ValueError: another model or dtype, or a config or card that is not JSON.
+        OSError: the file could not be written.
+    """
+    _write(Path(path), _to_bytes(model, card, dtype))
+    return Path(path)
+
+
+def load_model(path: str | Path) -> nn.Module:
+    """Rebuild a saved model: float32, on the CPU, in eval mode.
+
+    The random state is left alone, so loading a model does not change the numbers of what comes after.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: a truncated, damaged or foreign file, or one that does not fit this version of the package.
+    """
+    path = Path(path)
+    header, tensors = _read(path)
+    name, config = header["architecture"], header["config"]
+    if name not in ARCHITECTURES:
+        raise ValueError(
+            f"{path} holds the architecture {name!r}, expected one of {', '.join(ARCHITECTURES)}: update the package."
+        )
+    try:
+        with torch.random.fork_rng(devices=[]):
+            model = ARCHITECTURES[name](**config).float()
+    except (TypeError, ValueError, RuntimeError, ArithmeticError) as error:
+        raise ValueError(f"{path} holds a config that {name} does not take ({error}): save the model again.") from error
+    if wrong := _first_mismatch(model.state_dict(), tensors):
+        raise ValueError(f"{path} does not fit {name} with its config: {wrong}; save the model again.")
+    model.load_state_dict(tensors)  # casts bfloat16 to the model's float32
+    return model.eval()
+
+
+def pretrained_names() -> list[str]:
+    """The names of the shipped models, for :func:`load_pretrained`."""
+    return sorted(_index())
+
+
+def load_pretrained(name: str) -> nn.Module:
+    """Load a shipped model after checking the file's SHA-256.
+
+    Raises:
+        ValueError: no model of that name, or a file that was changed.
+        FileNotFoundError: the file is not there.
+    """
+    return load_model(_pretrained_file(name))
+
+
+def model_card(name: str | Path) -> dict[str, Any]:
+    """The card of a shipped model, or of the ``.safetensors`` file at a path, with the file's SHA-256.
+
+    Raises:
+        ValueError, FileNotFoundError: as :func:`load_pretrained` and :func:`load_model`.
+    """
+    path = Path(name) if str(name).endswith(".safetensors") else _pretrained_file(str(name))
+    return {**_read(path)[0]["card"], "weights_sha256": sha256(path)}
+
+
+def publish(
+    model: nn.Module | str | Path,
+    name: str,
+    card: dict[str, Any],
+    *,
+    folder: str | Path | None = None,
+    dtype: torch.dtype = torch.bfloat16,
+) -> Path:
+    """Ship a model: its weights, a card to read, and a line in the index of ``folder``.
+
+    Score the weights as they are shipped: :func:`save_model` with the same ``dtype``, :func:`load_model`, evaluate.
+
+    Args:
+        model: a model, or the path of a saved one.
+        name: lower-case words joined by hyphens, such as ``"convlstm"``.
+        card: all keys of :data:`CARD`. ``test`` says what the metrics were measured on; ``metrics`` is
+            ``{"model": {"mse": …}, "copy-last": {"mse": …}, "all-black": {"mse": …}}``.
+        folder: the package's own ``pretrained`` where not given.
+        dtype: as in :func:`save_model`.
+
+    Raises:
+        ValueError: a bad name, a card with a missing key, or more bytes than may be shipped.
+        OSError: a file could not be written.
+    """
+    if not re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", name):
+        raise ValueError(f"name is {name!r}, expected lower-case words joined by hyphens, such as 'convlstm'.")
+    check_card(card)
+    folder = Path(folder or PRETRAINED)
+    index = _index(folder)
+    if not isinstance(model, nn.Module):
+        model = load_model(model)
+    path = folder / f"{name}.safetensors"
+    data = _to_bytes(model, card, dtype)
+    others = sum(file.stat().st_size for file in folder.glob("*.safetensors") if file != path)
+    if len(data) > LARGEST_FILE or others + len(data) > LARGEST_FOLDER:
+        raise ValueError(
+            f"{name} has {len(data) / 2**20:.1f} MiB and the other shipped models {others / 2**20:.1f} MiB, expected "
+            f"at most {LARGEST_FILE // 2**20} MiB each and {LARGEST_FOLDER // 2**20} MiB together: "
+            "ship bfloat16 or a smaller model."
+        )
+    _write(path, data)
+    _write(path.with_suffix(".md"), _card_page(name, model_card(path)).encode())
+    index[name] = {"file": path.name, "sha256": hashlib.sha256(data).hexdigest()}
+    # The index comes last: until it names the new hash, a half-published model is an error and not a surprise.
+    _write(folder / "index.json", (json.dumps(index, indent=2, sort_keys=True) + "\n").encode())
+    return path
+
+
+def check_card(card: dict[str, Any]) -> None:
+    """Raise a ValueError unless the card says everything that :data:`CARD` lists, baselines included."""
+    if missing := [key for key in CARD if card.get(key) in (None, "", {})]:
+        raise ValueError(f"the card lacks {', '.join(missing)}: a shipped model says all of {', '.join(CARD)}.")
+    metrics = card["metrics"]
+    if not isinstance(metrics, dict) or not all(isinstance(scores, dict) for scores in metrics.values()):
+        raise ValueError("the card's metrics are expected as {'model': {'mse': 60.0}, 'copy-last': {'mse': 287.0}, …}.")
+    if missing := [row for row in ("model", *_BASELINES) if not metrics.get(row)]:
+        raise ValueError(f"the card's metrics lack {', '.join(missing)}: a score is shown beside both baselines.")
+
+
+def _to_bytes(model: nn.Module, card: dict[str, Any] | None, dtype: torch.dtype) -> bytes:
+    """The whole file. The same weights and card give the same bytes, so hashes can be compared."""
+    if dtype not in (torch.float32, torch.bfloat16):
+        raise ValueError(f"dtype is {dtype}, expected torch.float32 or torch.bfloat16.")
+    name = next((name for name, kind in ARCHITECTURES.items() if type(model) is kind), None)
+    if name is None:
+        raise ValueError(
+            f"model is a {type(model).__name__}, expected one of {', '.join(ARCHITECTURES)}: "
+            "unwrap it, or add its class to vidlib.weights.ARCHITECTURES."
+        )
+    tensors = {
+        key: value.detach().to("cpu", dtype if value.is_floating_point() else None, copy=True).contiguous()
+        for key, value in model.state_dict().items()
+    }
+    header = {
+        "format": FORMAT,
+        "architecture": name,
+        "config": getattr(model, "config", None),
+        "vidlib": package_version(),
+        "weights": _body_hash(tensors_to_bytes(tensors)),
+        "card": {
+            **(card or {}),
+            "architecture": name,
+            "parameters": sum(p.numel() for p in model.parameters()),
+            "torch": torch.__version__,
+            "vidlib": package_version(),
+        },
+    }
+    if not isinstance(header["config"], dict):
+        raise ValueError(
+            f"{type(model).__name__} has no dict called config, expected its constructor's arguments in it."
+        )
+    try:
+        # One metadata entry, because safetensors writes several in an order that changes from run to run.
+        return tensors_to_bytes(tensors, {"vidlib": json.dumps(header)})
+    except TypeError as error:
+        raise ValueError(f"config and card are expected as JSON values, but {error}: use text and numbers.") from error
+
+
+def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """The header that :func:`_to_bytes` wrote and the tensors, or a sentence on what is wrong with the file."""
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} is not there: train a model first, or use load_pretrained with a shipped one.")
+    data = path.read_bytes()
+    try:
+        tensors = read_tensors(data)
+    except SafetensorError as error:
+        raise ValueError(f"{path} is truncated or no safetensors file ({error}): copy or save it again.") from error
+    start = 8 + int.from_bytes(data[:8], "little")
+    text = (json.loads(data[8:start]).get("__metadata__") or {}).get("vidlib")
+    try:
+        header = json.loads(text)
+        version = header["format"]
+        fields = header["architecture"], header["config"], header["card"], header["weights"]
+    except (TypeError, KeyError, ValueError) as error:
+        raise ValueError(
+            f"{path} has no model header of vidlib, expected a file that vidlib.weights.save_model wrote."
+        ) from error
+    if version != FORMAT or not isinstance(fields[1], dict) or not isinstance(fields[2], dict):
+        raise ValueError(f"{path} has format {version!r}, expected {FORMAT}: update the package or save it again.")
+    if _body_hash(data) != header["weights"]:
+        raise ValueError(f"{path} was changed or damaged after it was saved: copy or save it again.")
+    return header, tensors
+
+
+def _body_hash(data: bytes) -> str:
+    """SHA-256 of the numbers of a safetensors file, without its header."""
+    return hashlib.sha256(memoryview(data)[8 + int.from_bytes(data[:8], "little") :]).hexdigest()
+
+
+def _first_mismatch(wanted: dict[str, Tensor], found: dict[str, Tensor]) -> str | None:
+    if missing := [key for key in wanted if key not in found]:
+        return f"{missing[0]} is missing"
+    if unknown := [key for key in found if key not in wanted]:
+        return f"{unknown[0]} is not part of the model"
+    for key, value in wanted.items():
+        if value.shape != found[key].shape:
+            return f"{key} has shape {tuple(found[key].shape)}, expected {tuple(value.shape)}"
+    return None
+
+
+def _write(path: Path, data: bytes) -> None:
+    with atomic_write(path) as temporary:
+        temporary.write_bytes(data)
+
+
+def _index(folder: Path | None = None) -> dict[str, dict[str, str]]:
+    path = (folder or PRETRAINED) / "index.json"
+    if not path.exists():
+        return {}
+    try:
+        index = json.loads(path.read_text(encoding="utf-8"))
+        for entry in index.values():
+            entry["file"], entry["sha256"]
+    except (ValueError, AttributeError, TypeError, KeyError) as error:
+        raise ValueError(f"{path} is damaged, expected {{name: {{file, sha256}}}} in JSON: restore it.") from error
+    return index
+
+
+def _pretrained_file(name: str) -> Path:
+    index = _index()
+    if name not in index:
+        close = difflib.get_close_matches(name, index, n=1, cutoff=0.4)
+        hint = f", did you mean {close[0]!r}?" if close else "."
+        known = f"The shipped models are {', '.join(sorted(index))}." if index else "No model is shipped in this copy."
+        raise ValueError(f"no shipped model is called {name!r}{hint} {known}")
+    path = PRETRAINED / index[name]["file"]
+    if not path.is_file():
+        raise FileNotFoundError(f"the weights of {name} are not at {path}: install the package or clone again.")
+    if sha256(path) != index[name]["sha256"]:
+        raise ValueError(f"{path} is not the file that was shipped (its SHA-256 differs): restore it or clone again.")
+    return path
+
+
+def _card_page(name: str, card: dict[str, Any]) -> str:
+    """The card as a markdown page."""
+    titles = {**_FILLED_IN, **CARD}
+    extra = {key: key.replace("_", " ").capitalize() for key in card if key not in titles}
+    facts = [f"- **{title}**: {_plain(card[key])}" for key, title in {**titles, **extra}.items() if key != "metrics"]
+    return "\n".join([f"# {name}", "", *facts, "", "## Metrics", "", *_metrics_table(name, card["metrics"]), ""])
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, int) and not isinstance(value, bool):
+        return f"{value:,}"
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {_plain(entry)}" for key, entry in value.items())
+    return str(value)
+
+
+def _metrics_table(name: str, metrics: dict[str, dict[str, float]]) -> list[str]:
+    columns = list(metrics["model"])
+    rows = {name: metrics["model"], **{row: scores for row, scores in metrics.items() if row != "model"}}
+    cells = [
+        [row, *(f"{scores[column]:.4g}" if column in scores else "–" for column in columns)]
+        for row, scores in rows.items()
+    ]
+    return [f"| {' | '.join(line)} |" for line in (["model", *columns], ["---"] * (len(columns) + 1), *cells)]
