@@ -52,4 +52,4 @@ bench: .venv/.dev
 	$(PY) -m benchmarks
 
 site: .venv/.site
-	$(PY) -m sphinx -b html site _site
+	$(PY) -m sphinx -b html -c site . _site

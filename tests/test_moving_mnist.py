@@ -133,10 +133,8 @@ def test_a_clip_depends_on_seed_and_index_alone(builtin):
 @pytest.mark.parametrize("workers", [0, 2])
 def test_a_data_loader_gives_the_same_bytes(builtin, workers):
     clips = MovingMNIST(24, digits=builtin, seed=4)
-    loader = DataLoader(clips, batch_size=5, num_workers=workers, collate_fn=lambda batch: batch)
+    loader = DataLoader(clips, batch_size=5, num_workers=workers)
     assert torch.equal(torch.cat(list(loader)), clips.batch(range(24)))
-    plain = DataLoader(clips, batch_size=5)
-    assert torch.equal(torch.cat(list(plain)), clips.batch(range(24)))
 
 
 def test_seeds_and_splits_differ(builtin):
@@ -149,7 +147,7 @@ def test_seeds_and_splits_differ(builtin):
 def test_the_first_clips_never_change(builtin):
     # Written down once: a score must mean the same clips in every version of numpy, torch and this package.
     motion = MovingMNIST(2, digits=builtin, seed=2).trajectories(range(2))
-    assert hashlib.sha256(motion.positions.tobytes()).hexdigest()[:16] == "@HASH@"
+    assert hashlib.sha256(motion.positions.tobytes()).hexdigest()[:16] == "658036341d9bae25"
 
 
 def test_digit_choice_reaches_every_digit():

@@ -52,7 +52,7 @@ def test_notebook_runs_at_the_smoke_profile(notebook, tmp_path):
 
 @pytest.mark.parametrize("profile", ["smoke", "full"])
 def test_profiles_fit_the_notebooks(profile):
-    assert {path.stem for path, own in batch._jobs(batch.read_profile(profile)) if own} >= set(NAMES)
+    assert {path.stem for path, own in batch.jobs(batch.read_profile(profile)) if own} >= set(NAMES)
 
 
 def test_solutions_pass_the_checks_of_their_exercises(tmp_path):

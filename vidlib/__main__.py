@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 import argparse
-import ast
 import json
 import os
 import sys
 from pathlib import Path
 
+from vidlib.batch import parse_parameters
+
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; what went wrong is one sentence and exit status 1."""
     options = _parser().parse_args(arguments)
-    if threads := os.environ.get("VIDLIB_THREADS"):
-        import torch
-
-        torch.set_num_threads(int(threads))
     try:
+        if threads := os.environ.get("VIDLIB_THREADS"):
+            _use_threads(threads)
         options.run(options)
-    except (ValueError, RuntimeError, OSError) as error:
+    except (ValueError, RuntimeError, OSError, AssertionError) as error:  # torch without CUDA asserts that it has it
         print(f"error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
@@ -28,15 +27,24 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
+def _use_threads(threads: str) -> None:
+    import torch
+
+    if not threads.isdecimal() or int(threads) < 1:
+        raise ValueError(f"VIDLIB_THREADS is {threads!r}, expected a whole number of at least 1.")
+    torch.set_num_threads(int(threads))
+
+
 def _train(options: argparse.Namespace) -> None:
     from vidlib import recipes
 
     if options.model == "digit-network":
         from vidlib.digit_network import train_digit_network
 
-        train_digit_network(options.out)
+        card = train_digit_network(options.out)
+        print(f"test accuracy: {card['accuracy']}; weights in {options.out}")
         return
-    chosen = recipes.recipe(options.model, options.profile, **dict(options.set))
+    chosen = recipes.recipe(options.model, options.profile, **parse_parameters(options.set))
     _, history = recipes.train(chosen, options.out, digits=options.digits, resume=options.resume, device=options.device)
     best = min(row["validation_mse"] for row in history)
     print(f"best validation MSE per frame: {best:.2f}; weights in {Path(options.out) / 'model.safetensors'}")
@@ -47,6 +55,7 @@ def _score(options: argparse.Namespace) -> None:
 
     from vidlib import metrics, recipes
     from vidlib.baselines import AllBlack, CopyLast
+    from vidlib.files import atomic_write
     from vidlib.weights import load_model, load_pretrained
 
     clips = recipes.test_clips(options.digits, options.clips)
@@ -58,18 +67,46 @@ def _score(options: argparse.Namespace) -> None:
     print(f"\n{clips.describe()}\n")
     print(metrics.table(scores))
     if options.json:
-        from vidlib.files import atomic_write
-
         with atomic_write(options.json) as file:
             file.write_text(json.dumps({name: s.to_dict() for name, s in scores.items()}, indent=1))
 
 
-def _assignment(text: str) -> tuple[str, object]:
-    name, _, value = text.partition("=")
-    try:
-        return name, ast.literal_eval(value)
-    except (ValueError, SyntaxError):
-        return name, value
+def _publish(options: argparse.Namespace) -> None:
+    from vidlib import recipes
+
+    shipped = recipes.publish_run(
+        options.run_folder, options.name, clips=options.clips, digits=options.digits, device=options.device
+    )
+    print(f"{shipped}\n\n{shipped.with_suffix('.md').read_text(encoding='utf-8')}")
+
+
+def _run(options: argparse.Namespace) -> None:
+    from vidlib import batch
+
+    batch.run_notebooks(options.profile, options.out, parse_parameters(options.set))
+
+
+def _sweep(options: argparse.Namespace) -> None:
+    from vidlib import batch
+
+    rows = batch.sweep(
+        options.notebook,
+        parse_parameters(options.grid),
+        options.out,
+        workers=options.workers,
+        scheduler=options.scheduler,
+    )
+    failed = [row for row in rows if row["status"] != "done"]
+    for row in failed:
+        print(f"run {row['run']} failed: {row['error']}")
+    print(f"{len(rows) - len(failed)} of {len(rows)} runs done; {Path(options.out) / 'sweep.csv'} lists them all")
+
+
+def _gifs(options: argparse.Namespace) -> None:
+    from vidlib import batch
+
+    os.environ["VIDLIB_GIFS"] = "datavisualization"
+    batch.run_notebooks("smoke", options.out, {"DIGITS": options.digits})
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -83,18 +120,47 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("--resume", action="store_true", help="go on where an earlier run stopped")
     train.add_argument("--digits", default="auto", help="mnist, builtin, auto or a folder of images")
     train.add_argument("--device", choices=["cpu"], help="stay on the CPU although there is a GPU")
-    train.add_argument("--set", nargs="+", default=[], type=_assignment, metavar="NAME=VALUE",
+    train.add_argument("--set", nargs="+", default=[], metavar="NAME=VALUE",
                        help="change single numbers of the recipe, for example epochs=10 hidden=[48,48]")  # fmt: skip
     train.set_defaults(run=_train)
 
     score = commands.add_parser("score", help="score models and both baselines on generated test clips")
     score.add_argument("models", nargs="*", help="names of shipped models, or .safetensors files")
-    score.add_argument("--clips", type=int, default=10_000)
-    score.add_argument("--digits", default="auto", help="mnist, builtin, auto or a folder of images")
-    score.add_argument("--device", help="cpu, cuda, mps")
+    _add_test_options(score)
     score.add_argument("--json", help="also write the scores, frame by frame, into this file")
     score.set_defaults(run=_score)
+
+    publish = commands.add_parser("publish", help="score a training's best weights and ship them with a model card")
+    publish.add_argument("run_folder", help="the --out of a training")
+    publish.add_argument("name", help="under which load_pretrained finds them")
+    _add_test_options(publish)
+    publish.set_defaults(run=_publish)
+
+    run = commands.add_parser("run", help="execute all notebooks and print the result table")
+    run.add_argument("--profile", default="laptop", help="smoke, laptop, full or a YAML file of parameters")
+    run.add_argument("--out", default="runs", help="folder for the executed notebooks and what they write")
+    run.add_argument("--set", nargs="+", default=[], metavar="NAME=VALUE")
+    run.set_defaults(run=_run)
+
+    sweep = commands.add_parser("sweep", help="execute a notebook for every combination of parameters")
+    sweep.add_argument("notebook")
+    sweep.add_argument("grid", nargs="+", metavar="NAME=[VALUE,VALUE]")
+    sweep.add_argument("--out", default="runs/sweep")
+    sweep.add_argument("--workers", type=int, default=2, help="runs at a time on this machine")
+    sweep.add_argument("--scheduler", help="address of a Dask scheduler to use instead")
+    sweep.set_defaults(run=_sweep)
+
+    gifs = commands.add_parser("gifs", help="rebuild the GIFs in datavisualization from the shipped weights")
+    gifs.add_argument("--digits", default="mnist", help="mnist, builtin, auto or a folder of images")
+    gifs.add_argument("--out", default="runs/for-gifs", help="folder for the executed notebooks")
+    gifs.set_defaults(run=_gifs)
     return parser
+
+
+def _add_test_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--clips", type=int, default=10_000, help="how many test clips")
+    parser.add_argument("--digits", default="auto", help="mnist, builtin, auto or a folder of images")
+    parser.add_argument("--device", help="cpu, cuda, mps")
 
 
 if __name__ == "__main__":

@@ -170,11 +170,11 @@ def run_notebooks(
         ValueError, NotebookFailed: as :func:`run_notebook`; all parameters are checked before the first run.
     """
     out = Path(out).resolve()
-    jobs = _jobs({**read_profile(profile), **(parameters or {})})
-    _forget_scores(out, [path for path, _ in jobs])
+    planned = jobs({**read_profile(profile), **(parameters or {})})
+    _forget_scores(out, [path for path, _ in planned])
     executed = []
-    for number, (path, own) in enumerate(jobs, 1):
-        print(f"{path.stem} ({number} of {len(jobs)}, profile {profile})", flush=True)
+    for number, (path, own) in enumerate(planned, 1):
+        print(f"{path.stem} ({number} of {len(planned)}, profile {profile})", flush=True)
         executed.append(run_notebook(path, out, own, progress=progress))
     print(f"\n{result_table(out)}\n")
     print(f"Executed notebooks: {out}")
@@ -193,7 +193,7 @@ def prepare_notebooks(profile: str | Path, out: str | Path) -> list[Path]:
     out = Path(out).resolve()
     out.mkdir(parents=True, exist_ok=True)
     targets = []
-    for path, own in _jobs(read_profile(profile)):
+    for path, own in jobs(read_profile(profile)):
         targets.append(out / path.name)
         papermill.execute_notebook(path, targets[-1], own, prepare_only=True)
     return targets
@@ -309,17 +309,17 @@ def _fits(value: Any, annotation: str) -> bool:
     return isinstance(value, {"str": str, "bool": bool, "dict": dict}.get(kind, object))
 
 
-def _jobs(parameters: Mapping[str, Any]) -> list[tuple[Path, dict[str, Any]]]:
+def jobs(parameters: Mapping[str, Any]) -> list[tuple[Path, dict[str, Any]]]:
     """Each notebook with those of the parameters that it declares; one that none declares is a mistake."""
     declared = {path: _declared(path) for path in notebooks()}
     everywhere = list(dict.fromkeys(itertools.chain.from_iterable(declared.values())))
     for name in parameters:
         if name not in everywhere:
             raise ValueError(f"{_unknown(name, everywhere)} in any notebook.")
-    jobs = [(path, {n: v for n, v in parameters.items() if n in names}) for path, names in declared.items()]
-    for path, own in jobs:
+    planned = [(path, {n: v for n, v in parameters.items() if n in names}) for path, names in declared.items()]
+    for path, own in planned:
         check_parameters(path, own)
-    return jobs
+    return planned
 
 
 def _forget_scores(out: Path, paths: Iterable[Path]) -> None:

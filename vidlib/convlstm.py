@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vidlib.video import check_video
+from vidlib.video import check_counts, check_video
 
 State = tuple[Tensor, Tensor]  # hidden state H and memory cell C, each (B, hidden, h, w)
 
@@ -118,7 +118,7 @@ class ConvLSTM(nn.Module):
         peephole, forget_bias: see :class:`ConvLSTMCell`.
 
     Raises:
-        ValueError: a size that ``patch`` does not divide; in ``forward``, a wrong shape, dtype or range.
+        ValueError: numbers that do not fit together; in ``forward``, a wrong shape, dtype or range.
     """
 
     def __init__(
@@ -135,6 +135,10 @@ class ConvLSTM(nn.Module):
         forget_bias: float = 1.0,
     ) -> None:
         super().__init__()
+        if not isinstance(hidden, (list, tuple)) or not hidden:
+            raise ValueError(f"hidden is {hidden!r}, expected the channels of each layer, such as (64, 64).")
+        check_counts(past=past, horizon=horizon, channels=channels, size=size, patch=patch, kernel=kernel)
+        check_counts(**{f"hidden[{layer}]": count for layer, count in enumerate(hidden)})
         if size % patch:
             raise ValueError(f"size is {size}, expected a multiple of patch, which is {patch}.")
         self.config = {

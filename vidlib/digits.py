@@ -111,11 +111,12 @@ def _mnist(split: str, download: bool) -> Digits:
 def _mnist_file(train: bool, download: bool, root: Path) -> tuple[np.ndarray, np.ndarray]:
     from torchvision.datasets import MNIST
 
-    on_disk = any((root / "MNIST" / "raw").glob("*ubyte*"))
+    on_disk = {file.name.removesuffix(".gz") for file in (root / "MNIST" / "raw").glob("*ubyte*")}
+    complete = on_disk >= {Path(name).stem for name, _ in MNIST.resources}
     timeout = socket.getdefaulttimeout()
     socket.setdefaulttimeout(20)  # a silent network must not hold a notebook up
     try:
-        data = MNIST(root, train=train, download=download or on_disk)
+        data = MNIST(root, train=train, download=download or complete)  # unpacks too
         images, labels = data.data.numpy(), data.targets.numpy()
     except Exception as error:
         if on_disk:
@@ -132,7 +133,8 @@ def _mnist_file(train: bool, download: bool, root: Path) -> tuple[np.ndarray, np
 
 
 def _damaged(root: Path) -> str:
-    return f"The MNIST files in {root / 'MNIST' / 'raw'} are truncated or changed: delete that folder and load again."
+    raw = root / "MNIST" / "raw"
+    return f"The MNIST files in {raw} are incomplete, truncated or changed: delete that folder and load again."
 
 
 def _builtin(split: str) -> Digits:
@@ -185,8 +187,11 @@ def _read_digit(file: Path) -> np.ndarray:
     try:
         with Image.open(file) as opened:
             gray = opened.convert("L")
+            opacity = opened.convert("RGBA").getchannel("A")
     except (UnidentifiedImageError, OSError) as error:
         raise ValueError(f"{file} cannot be read as an image: replace or remove it.") from error
+    if opacity.getextrema()[0] < 255:  # ink on nothing, as drawing programs save it: the colours may all be black
+        gray = opacity
     border = np.concatenate([np.asarray(gray)[[0, -1]].ravel(), np.asarray(gray)[:, [0, -1]].ravel()])
     if border.mean() > 127:  # dark ink on paper
         gray = ImageOps.invert(gray)

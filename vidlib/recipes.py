@@ -7,20 +7,31 @@ cores, ``full`` is the run for a GPU: 70 epochs of 10,000 fresh clips.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import difflib
+import json
+import platform
+import re
+import shlex
+import sys
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import load_file
 from torch import nn
 
-from vidlib.digits import Digits, load_digits
+from vidlib.baselines import AllBlack, CopyLast
+from vidlib.digits import Digits, describe, load_digits
+from vidlib.files import atomic_write
+from vidlib.metrics import evaluate
 from vidlib.moving_mnist import MovingMNIST
-from vidlib.training import History, fit
-from vidlib.weights import ARCHITECTURES, save_model
+from vidlib.training import History, fit, read_history
+from vidlib.weights import ARCHITECTURES, publish, save_model
 
 PROFILES = ("smoke", "laptop", "full")
 VALIDATION_SEED, TEST_SEED = 1, 2
@@ -82,15 +93,15 @@ RECIPES: Mapping[str, Mapping[str, Recipe]] = {
                         validation_clips=8),
         "laptop": Recipe("convlstm", {"hidden": [32, 32], "kernel": 3}, epochs=3, clips_per_epoch=320, batch_size=4,
                          lr=2e-3, validation_clips=64),
-        "full": Recipe("convlstm", {"hidden": [128, 128, 128], "kernel": 5}, lr=5e-4, compile=True),
+        "full": Recipe("convlstm", {"hidden": [112, 112, 112], "kernel": 3}, lr=5e-4, compile=True),
     },
     "video-transformer": {
         "smoke": Recipe("video-transformer", {"dim": 32, "heads": 2, "decoder": 32}, epochs=2, clips_per_epoch=16,
-                        batch_size=4, optimizer="muon", validation_clips=8),
+                        batch_size=4, lr=0.02, optimizer="muon", validation_clips=8),
         "laptop": Recipe("video-transformer", {"dim": 96, "heads": 3, "decoder": 128}, epochs=3, clips_per_epoch=320,
-                         batch_size=4, lr=2e-3, optimizer="muon", weight_decay=0.01, validation_clips=64),
-        "full": Recipe("video-transformer", {"dim": 256, "heads": 8}, epochs=200, optimizer="muon", weight_decay=0.01,
-                       compile=True),
+                         batch_size=4, lr=0.02, optimizer="muon", weight_decay=0.01, validation_clips=64),
+        "full": Recipe("video-transformer", {"dim": 224, "heads": 7}, epochs=200, lr=0.01, optimizer="muon",
+                       weight_decay=0.01, compile=True),
     },
 }  # fmt: skip
 
@@ -137,6 +148,14 @@ def train(
     """
     training = load_digits(digits, "train")
     model = build(recipe)
+
+    def after_epoch(averaged: nn.Module, row: dict[str, float]) -> None:
+        # not before: now the folder is surely this run's own, and a failed start has left nothing behind
+        if row["epoch"] == 1 or not (Path(out) / "run.json").exists():
+            _write_run(recipe, training, Path(out))
+        if on_epoch:
+            on_epoch(averaged, row)
+
     history = fit(
         model,
         clips(training, recipe.epochs * recipe.clips_per_epoch, recipe.seed),
@@ -154,11 +173,97 @@ def train(
         compile=recipe.compile and torch.cuda.is_available() and device != "cpu",
         resume=resume,
         progress=progress,
-        on_epoch=on_epoch,
+        on_epoch=after_epoch,
     )
-    card = {"recipe": dataclasses.asdict(recipe), "digits_sha256": training.sha256, "history": history[-1]}
-    save_model(model, Path(out) / "model.safetensors", card=card)
+    save_model(model, Path(out) / "model.safetensors", card={"recipe": dataclasses.asdict(recipe)})
     return model, history
+
+
+def publish_run(
+    run: str | Path,
+    name: str,
+    *,
+    clips: int = 10_000,
+    digits: str | Path = "auto",
+    folder: str | Path | None = None,
+    device: str | None = None,
+    progress: bool = True,
+) -> Path:
+    """Score the best weights of a training folder as they would be shipped, and ship them with a model card.
+
+    The training need not be over: the card says how many of its epochs the weights have seen.
+
+    Args:
+        run: folder of :func:`train`.
+        name: under which :func:`vidlib.load_pretrained` finds them.
+        clips: test clips to score on.
+        digits: of the test clips.
+        folder: the package's own ``pretrained`` where not given.
+        device, progress: see :func:`vidlib.evaluate`.
+
+    Raises:
+        FileNotFoundError: the folder holds no run.
+    """
+    run = Path(run)
+    for file in ("run.json", "history.csv", "best.safetensors"):
+        if not (run / file).exists():
+            raise FileNotFoundError(f"{run} has no {file}, expected the folder of a training: name its --out.")
+    facts, history = json.loads((run / "run.json").read_text()), read_history(run / "history.csv")
+    recipe = Recipe(**facts["recipe"])
+    model = build(recipe)
+    model.load_state_dict(load_file(run / "best.safetensors"))
+    # scored as shipped: rounded to bfloat16
+    model.load_state_dict({key: value.bfloat16() for key, value in model.state_dict().items()})
+    test = test_clips(digits, clips)
+    models = {"model": model, "copy-last": CopyLast(), "all-black": AllBlack()}
+    scores = {key: evaluate(m, test, device=device, progress=progress) for key, m in models.items()}
+    best = min(history, key=lambda row: row["validation_mse"])
+    hours = sum(row["seconds"] for row in history) / 3600
+    card = {
+        "recipe": facts["recipe"],
+        "data": facts["data"],
+        "digits_sha256": facts["digits_sha256"],
+        "clips_seen": best["clips"],
+        "epochs": f"{best['epoch']} of {recipe.epochs}, the best of {history[-1]['epoch']} on validation clips",
+        "test": test.describe(),
+        "metrics": {key: s.overall for key, s in scores.items()},
+        "hardware": facts["hardware"],
+        "duration": f"{hours:.2f} hours of wall time for {history[-1]['epoch']} epochs",
+        "date": time.strftime("%Y-%m-%d"),
+        "trained_with": facts["command"],
+        "scored_with": f"python -m vidlib score {name} --clips {clips} --digits {test.digits.source}",
+        "torch": facts["torch"],
+    }
+    shipped = publish(model, name, card, folder=folder)
+    with atomic_write(shipped.with_name(f"{name}-history.csv")) as file:
+        file.write_bytes((run / "history.csv").read_bytes())
+    return shipped
+
+
+def _write_run(recipe: Recipe, digits: Digits, out: Path) -> None:
+    """What the model card will have to say and nobody remembers afterwards."""
+    command = " ".join(shlex.quote(word) for word in sys.argv[1:]) if sys.argv[0].endswith("__main__.py") else ""
+    facts = {
+        "recipe": dataclasses.asdict(recipe),
+        "data": f"fresh clips of {describe(digits)}",
+        "digits_sha256": digits.sha256,
+        "hardware": hardware(),
+        "command": f"python -m vidlib {command}" if command else "vidlib.recipes.train in a notebook or script",
+        "torch": torch.__version__,
+    }
+    with atomic_write(out / "run.json") as file:
+        file.write_text(json.dumps(facts, indent=1))
+
+
+def hardware() -> str:
+    """The processor, its threads that torch uses, and the accelerator, in words."""
+    cpu = platform.processor() or platform.machine()
+    with contextlib.suppress(OSError):  # Linux knows more
+        names = re.findall(r"model name\s*: (.+)", Path("/proc/cpuinfo").read_text())
+        cpu = names[0] if names else cpu
+    threads = torch.get_num_threads()
+    text = f"{cpu}, {threads} {'thread' if threads == 1 else 'threads'}"
+    return f"{torch.cuda.get_device_name()}; {text}" if torch.cuda.is_available() else text
 
 
 def test_clips(digits: str | Path = "auto", length: int = 10_000) -> MovingMNIST:

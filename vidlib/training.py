@@ -19,16 +19,19 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 from accelerate import Accelerator
+from accelerate.state import AcceleratorState, PartialState
 from filelock import FileLock, Timeout
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import OneCycleLR
 from tqdm.auto import tqdm
 
 from vidlib.files import atomic_write
-from vidlib.video import float_batch
+from vidlib.video import check_counts, float_batch
 
 OPTIMIZERS = ("adam", "adamw", "muon")
+PRECISIONS = ("auto", "no", "bf16", "fp16")
 History = list[dict[str, float]]
 _CHECK_EVERY = 20  # steps between looks at the loss: reading it makes a GPU wait
 
@@ -68,7 +71,8 @@ def fit(
         clips_per_epoch: a multiple of nothing in particular; a last partial batch is left out. Default ``len(train)``.
         batch_size: clips a step, on each process.
         lr: highest learning rate of OneCycleLR (Smith & Topin 2017, arXiv 1708.07120).
-        optimizer: ``"adam"``, ``"adamw"``, or ``"muon"`` (Muon for hidden matrices, AdamW for the rest).
+        optimizer: ``"adam"``, ``"adamw"``, or ``"muon"``: Muon (Jordan et al. 2024) for hidden matrices, AdamW with
+            a tenth of ``lr`` for the rest.
         loss: of (prediction, truth) to a scalar.
         warmup: share of the steps in which the learning rate rises.
         clip_norm: highest norm of the gradient.
@@ -89,17 +93,32 @@ def fit(
         RuntimeError: the folder is in use or holds a run that ``resume`` does not ask for; the loss is not finite; the
             device's memory is too small; the checkpoint is damaged.
     """
-    if optimizer not in OPTIMIZERS:
-        raise ValueError(f"optimizer is {optimizer!r}, expected one of {', '.join(OPTIMIZERS)}.")
-    accelerator = Accelerator(mixed_precision=_precision(precision, device), cpu=str(device) == "cpu")
-    clips_per_epoch = clips_per_epoch or len(train)
+    for name, value, known in (("optimizer", optimizer, OPTIMIZERS), ("precision", precision, PRECISIONS)):
+        if value not in known:
+            raise ValueError(f"{name} is {value!r}, expected one of {', '.join(known)}.")
+    for name, value, fits, expected in (
+        ("lr", lr, lr > 0, "above 0"),
+        ("weight_decay", weight_decay, weight_decay >= 0, "at least 0"),
+        ("warmup", warmup, 0 <= warmup <= 1, "from 0 to 1"),
+        ("clip_norm", clip_norm, clip_norm > 0, "above 0"),
+        ("ema", ema, 0 <= ema < 1, "at least 0 and below 1"),
+    ):
+        if not fits:
+            raise ValueError(f"{name} is {value}, expected a number {expected}.")
+    for name, clips in (("training", train), ("validation", validation)):
+        if len(clips) == 0:
+            raise ValueError(f"the {name} set is empty, expected at least one clip.")
+    clips_per_epoch = len(train) if clips_per_epoch is None else clips_per_epoch
+    check_counts(epochs=epochs, batch_size=batch_size, clips_per_epoch=clips_per_epoch)
+    accelerator = _accelerator(precision, device)
     world = batch_size * accelerator.num_processes
     steps_per_epoch = clips_per_epoch // world
-    if epochs < 1 or steps_per_epoch < 1:
+    if steps_per_epoch < 1:
         raise ValueError(
-            f"epochs is {epochs} and an epoch has {clips_per_epoch} clips for batches of {world}, "
-            "expected at least one epoch and one batch: make the batch smaller or the epoch longer."
+            f"an epoch has {clips_per_epoch} clips for batches of {world}, expected at least one batch: "
+            "make the batch smaller or the epoch longer."
         )
+    _pair(validation, range(1), model, torch.device("cpu"))  # a mistake in them costs no epoch
     out = Path(out)
     out.mkdir(parents=True, exist_ok=True)
     with _only_training_in(out, accelerator.is_main_process):
@@ -109,7 +128,10 @@ def fit(
         total = epochs * steps_per_epoch
         # OneCycleLR wants at least one step of rise, also where a demonstration has only three steps
         rise = min(max(warmup, 1.5 / total), 0.9)
-        schedules = [OneCycleLR(o, lr, total_steps=total, pct_start=rise, cycle_momentum=False) for o in optimizers]
+        schedules = [
+            OneCycleLR(o, o.param_groups[0]["lr"], total_steps=total, pct_start=rise, cycle_momentum=False)
+            for o in optimizers
+        ]
         plan = {
             "epochs": epochs, "clips_per_epoch": clips_per_epoch, "batch_size": batch_size, "lr": lr,
             "optimizer": optimizer, "weight_decay": weight_decay, "warmup": warmup, "clip_norm": clip_norm, "ema": ema,
@@ -130,7 +152,7 @@ def fit(
             disable=not (progress and accelerator.is_main_process),
         )
         for epoch in range(len(history), epochs):
-            began, losses = time.perf_counter(), []
+            began, losses, rates = time.perf_counter(), [], []
             prepared.train()
             for step in range(steps_per_epoch):
                 first = epoch * clips_per_epoch + step * world + accelerator.process_index * batch_size
@@ -141,11 +163,12 @@ def fit(
                         value = loss(prepared(past), future)
                     accelerator.backward(value)
                 except torch.OutOfMemoryError as error:
+                    smaller = f"batch_size={batch_size // 2}" if batch_size > 1 else "a smaller model"
                     raise RuntimeError(
-                        f"The device's memory is too small for batches of {batch_size} clips: "
-                        f"try batch_size={batch_size // 2 or 1}."
+                        f"The device's memory is too small for batches of {batch_size} clips: try {smaller}."
                     ) from error
                 accelerator.clip_grad_norm_(model.parameters(), clip_norm)
+                rates.append(schedules[-1].get_last_lr()[0])
                 for opt, schedule in zip(optimizers, schedules, strict=True):
                     opt.step()
                     schedule.step()
@@ -155,14 +178,14 @@ def fit(
                 bar.update(world)
                 if len(losses) % _CHECK_EVERY == 0 or step + 1 == steps_per_epoch:
                     recent = torch.stack(losses[-_CHECK_EVERY:]).float()
-                    _must_be_finite(recent, epoch * steps_per_epoch + step, schedules[0], out)
+                    _must_be_finite(recent, rates[-_CHECK_EVERY:], epoch * steps_per_epoch + step, history, out)
                     bar.set_postfix(epoch=f"{epoch + 1}/{epochs}", loss=f"{recent.mean():.1f}")
             trained = time.perf_counter() - began
             row = {
                 "epoch": epoch + 1,
                 "steps": (epoch + 1) * steps_per_epoch,
                 "clips": (epoch + 1) * steps_per_epoch * world,
-                "lr": schedules[0].get_last_lr()[0],
+                "lr": rates[-1],
                 "train_loss": torch.stack(losses).double().mean().item(),
                 "validation_mse": validation_mse(averaged, validation, batch_size=max(batch_size, 16)),
                 "seconds": time.perf_counter() - began,
@@ -216,9 +239,10 @@ def _prepare(
         # Muon orthogonalises a hidden layer's matrix; biases, norms, embeddings and filters stay with AdamW
         (matrices if name == "muon" and part.endswith("weight") and parameter.ndim == 2 else rest).append(parameter)
     kind = torch.optim.Adam if name == "adam" else torch.optim.AdamW
-    optimizers = [kind(rest, lr=lr, weight_decay=decay)]
+    # Muon's step is a tenth as far per entry of a 100×100 matrix as its learning rate says, AdamW's as far as it says
+    optimizers = [kind(rest, lr=lr / 10 if matrices else lr, weight_decay=decay)]
     if matrices:
-        optimizers.append(torch.optim.Muon(matrices, lr=lr, weight_decay=decay, adjust_lr_fn="match_rms_adamw"))
+        optimizers.append(torch.optim.Muon(matrices, lr=lr, weight_decay=decay))
     prepared, *optimizers = accelerator.prepare(torch.compile(model) if compiled else model, *optimizers)
     return prepared, optimizers
 
@@ -232,14 +256,16 @@ def _average(averaged: nn.Module, model: nn.Module, decay: float, step: int) -> 
             mean.copy_(now)
 
 
-def _must_be_finite(losses: Tensor, last_step: int, schedule: OneCycleLR, out: Path) -> None:
-    if not torch.isfinite(losses).all():
-        step = last_step - len(losses) + 1 + int((~torch.isfinite(losses)).nonzero()[0, 0])
-        good = out / "checkpoint.pt"
+def _must_be_finite(losses: Tensor, rates: list[float], last_step: int, history: History, out: Path) -> None:
+    bad = (~torch.isfinite(losses)).nonzero()
+    if len(bad):
+        first = int(bad[0, 0])
+        good = "there is no checkpoint yet"
+        if history:
+            good = f"the last good checkpoint is {out / 'checkpoint.pt'}, after epoch {history[-1]['epoch']}"
         raise RuntimeError(
-            f"The loss is {losses[~torch.isfinite(losses)][0].item()} at step {step + 1:,} with learning rate "
-            f"{schedule.get_last_lr()[0]:.2e}: lower it and resume from "
-            f"{f'the last good checkpoint, {good.name}' if good.exists() else 'the start, there is no checkpoint yet'}."
+            f"The loss is {losses[first].item()} at step {last_step - len(losses) + first + 2:,} with learning rate "
+            f"{rates[first]:.2e}: start again with a lower one in another folder; {good}."
         )
 
 
@@ -286,7 +312,11 @@ def _checkpoint(out: Path, parts: dict, plan: dict, history: History) -> None:
 
 
 def _load_best(model: nn.Module, out: Path) -> None:
-    model.load_state_dict(load_file(out / "best.safetensors"))
+    file = out / "best.safetensors"
+    try:
+        model.load_state_dict(load_file(file))
+    except (OSError, RuntimeError, SafetensorError) as error:
+        raise RuntimeError(f"{file} is missing, truncated or changed: start again in another folder.") from error
     model.eval()
 
 
@@ -309,8 +339,11 @@ def _describe(clips) -> str:
     return clips.describe() + " " + hashlib.sha256(clips.digits.sha256.encode()).hexdigest()[:8]
 
 
-def _precision(precision: str, device) -> str:
-    if precision != "auto":
-        return precision
-    usable = str(device) != "cpu" and torch.cuda.is_available() and torch.cuda.is_bf16_supported()
-    return "bf16" if usable else "no"
+def _accelerator(precision: str, device: str | torch.device | None) -> Accelerator:
+    if PartialState._shared_state and PartialState().num_processes == 1:
+        # Accelerate keeps device and precision for the process, but a notebook may train twice and differently
+        AcceleratorState._reset_state(reset_partial_state=True)
+    if precision == "auto":
+        usable = str(device) != "cpu" and torch.cuda.is_available() and torch.cuda.is_bf16_supported()
+        precision = "bf16" if usable else "no"
+    return Accelerator(mixed_precision=precision, cpu=str(device) == "cpu")

@@ -64,6 +64,21 @@ def check_video(
         )
 
 
+def check_counts(lowest: int = 1, /, **counts: int) -> None:
+    """Raise unless every one of ``counts`` is a whole number of at least ``lowest``.
+
+    Raises:
+        ValueError: the sentence names the first that is not.
+
+    >>> check_counts(frames=20, patch=0)
+    Traceback (most recent call last):
+    ValueError: patch is 0, expected a whole number of at least 1.
+    """
+    for name, value in counts.items():
+        if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < lowest:
+            raise ValueError(f"{name} is {value!r}, expected a whole number of at least {lowest}.")
+
+
 def float_batch(
     clips: Sequence, indices: Sequence[int], frames: int, device: torch.device | str | None = None
 ) -> Tensor:

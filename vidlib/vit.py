@@ -1,8 +1,9 @@
 """A vision transformer for video: patches as words, attention over space and over time.
 
 Dosovitskiy et al. 2020 (arXiv 2010.11929) for the patches, Bertasius et al. 2021 (TimeSformer, arXiv 2102.05095) for
-attending to time and space in turn, Tang et al. 2024 (PredFormer, arXiv 2410.04733) for using it as a predictor: the
-tokens that enter as the ten past frames leave as the ten future ones.
+attending to time and space in turn, Su et al. 2021 (RoFormer, arXiv 2104.09864) for the rotary positions, Tang et al.
+2024 (PredFormer, arXiv 2410.04733) for using it as a predictor: the tokens that enter as the ten past frames leave as
+the ten future ones.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vidlib.video import check_video
+from vidlib.video import check_counts, check_video
 
 
 class Attention(nn.Module):
@@ -28,9 +29,21 @@ class Attention(nn.Module):
         self.qkv = nn.Linear(dim, 3 * dim)
         self.out = nn.Linear(dim, dim)
 
-    def forward(self, x: Tensor, return_attention: bool = False) -> tuple[Tensor, Tensor | None]:
-        """``(M, N, dim)`` to the same shape, and ``(M, heads, N, N)`` weights where asked (rows sum to 1)."""
+    def forward(
+        self, x: Tensor, angles: Tensor | None = None, return_attention: bool = False
+    ) -> tuple[Tensor, Tensor | None]:
+        """Mix tokens.
+
+        Args:
+            x: ``(M, N, dim)``.
+            angles: ``(N, d/2)``, how far each token's queries and keys are rotated; see :func:`rotate`.
+
+        Returns:
+            ``(M, N, dim)``, and ``(M, heads, N, N)`` weights where asked (rows sum to 1).
+        """
         q, k, v = self.qkv(x).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)  # (M, heads, N, d) each
+        if angles is not None:
+            q, k = rotate(q, angles), rotate(k, angles)
         if return_attention:
             # the fused kernel below never forms the N×N weights, so whoever wants to see them pays for them
             weights = (q @ k.transpose(-2, -1) * q.shape[-1] ** -0.5).softmax(-1)
@@ -38,6 +51,31 @@ class Attention(nn.Module):
         else:
             weights, mixed = None, F.scaled_dot_product_attention(q, k, v)
         return self.out(mixed.transpose(1, 2).flatten(2)), weights
+
+
+def rotate(x: Tensor, angles: Tensor) -> Tensor:
+    """Rotary positions (Su et al. 2021): turn each pair of features by the token's angle.
+
+    A query and a key turned by their own positions have a product that knows only the *difference* of the positions:
+    what is learned of "one patch to the left" holds everywhere on the canvas.
+
+    Args:
+        x: ``(..., N, d)``, d even.
+        angles: ``(N, d/2)`` in radians.
+    """
+    a, b = x.chunk(2, dim=-1)
+    cos, sin = angles.cos().to(x.dtype), angles.sin().to(x.dtype)
+    return torch.cat([a * cos - b * sin, a * sin + b * cos], dim=-1)
+
+
+def rotary_angles(positions: Tensor, features: int) -> Tensor:
+    """Angles for positions along one or two axes: ``(N, axes)`` to ``(N, features)``, the features shared by the axes.
+
+    Frequencies fall from 1 radian per position to 1/100, so that near and far differences are both told apart.
+    """
+    each = features // positions.shape[1]
+    frequencies = 100.0 ** -(torch.arange(each) / each)
+    return (positions[:, :, None] * frequencies).flatten(1)
 
 
 class Block(nn.Module):
@@ -57,13 +95,13 @@ class Block(nn.Module):
         self.norm_feed = nn.LayerNorm(dim)
         self.feed = nn.Sequential(nn.Linear(dim, expand * dim), nn.GELU(), nn.Linear(expand * dim, dim))
 
-    def forward(self, x: Tensor, return_attention: bool = False) -> tuple[Tensor, Tensor | None]:
+    def forward(self, x: Tensor, angles: Tensor, return_attention: bool = False) -> tuple[Tensor, Tensor | None]:
         """Tokens ``(B, T, N, dim)`` to the same shape, and the attention weights where asked."""
         y = self.norm_attention(x)
         if self.axis == "time":
             y = y.transpose(1, 2)  # (B, N, T, dim): attention runs along the second-last axis
         outer = y.shape[:2]
-        y, weights = self.attention(y.flatten(0, 1), return_attention)
+        y, weights = self.attention(y.flatten(0, 1), angles, return_attention)
         y = y.unflatten(0, outer)
         x = x + (y.transpose(1, 2) if self.axis == "time" else y)
         return x + self.feed(self.norm_feed(x)), None if weights is None else weights.unflatten(0, outer)
@@ -86,6 +124,7 @@ class VideoTransformer(nn.Module):
         layers: encoder layers.
         heads: attention heads.
         expand: see :class:`Block`.
+        context: pixels around a patch that its token sees as well; 0 cuts the frame into separate patches.
         decoder: width of a token in the decoder.
 
     Raises:
@@ -104,31 +143,39 @@ class VideoTransformer(nn.Module):
         layers: int = 6,
         heads: int = 6,
         expand: int = 4,
+        context: int = 0,
         decoder: int = 256,
     ) -> None:
         super().__init__()
-        if size % patch or patch % 2:
-            raise ValueError(f"patch is {patch}, expected an even number that divides size, which is {size}.")
-        if dim % heads:
-            raise ValueError(f"dim is {dim}, expected a multiple of heads, which is {heads}.")
-        if not 1 <= horizon <= past:
-            raise ValueError(f"horizon is {horizon}, expected 1 to past, which is {past}: use rollout to go further.")
         self.config = {
             "past": past, "horizon": horizon, "channels": channels, "size": size, "patch": patch, "dim": dim,
-            "layers": layers, "heads": heads, "expand": expand, "decoder": decoder,
+            "layers": layers, "heads": heads, "expand": expand, "context": context, "decoder": decoder,
         }  # fmt: skip
+        check_counts(**{name: value for name, value in self.config.items() if name != "context"})
+        check_counts(0, context=context)
+        if size % patch or patch % 2:
+            raise ValueError(f"patch is {patch}, expected an even number that divides size, which is {size}.")
+        if dim % (4 * heads):
+            raise ValueError(
+                f"dim is {dim}, expected a multiple of 4·heads, which is {4 * heads}: positions turn pairs."
+            )
+        if not 1 <= horizon <= past:
+            raise ValueError(f"horizon is {horizon}, expected 1 to past, which is {past}: use rollout to go further.")
         self.past, self.horizon, self.channels, self.size, self.patch = past, horizon, channels, size, patch
         self.grid = size // patch
-        self.embed = nn.Conv2d(channels, dim, patch, stride=patch)
+        self.embed = nn.Conv2d(channels, dim, patch + 2 * context, stride=patch, padding=context)
         self.position = nn.Parameter(torch.randn(1, 1, self.grid**2, dim) * 0.02)
         self.time = nn.Parameter(torch.randn(1, past, 1, dim) * 0.02)
         self.encoder = nn.ModuleList(
             nn.ModuleList(Block(dim, heads, axis, expand) for axis in ("time", "space")) for _ in range(layers)
         )
+        cells = torch.cartesian_prod(torch.arange(self.grid), torch.arange(self.grid))  # (N, 2): row, column
+        half = dim // heads // 2
+        self.register_buffer("space_angles", rotary_angles(cells, half), persistent=False)
+        self.register_buffer("time_angles", rotary_angles(torch.arange(past)[:, None], half), persistent=False)
         self.norm = nn.LayerNorm(dim)
         self.widen = nn.Sequential(nn.Linear(dim, decoder), nn.GELU())
         self.paint = nn.ConvTranspose2d(decoder, channels, 2 * patch, stride=patch, padding=patch // 2)
-        self.apply(_initialise)
 
     def tokens(self, past: Tensor) -> Tensor:
         """Patches as tokens that know their place and time: ``(B, T, C, H, W)`` to ``(B, T, N, dim)``."""
@@ -152,13 +199,8 @@ class VideoTransformer(nn.Module):
         for layer in self.encoder:
             seen = {}
             for block in layer:
-                x, seen[block.axis] = block(x, return_attention)
+                angles = self.time_angles if block.axis == "time" else self.space_angles
+                x, seen[block.axis] = block(x, angles, return_attention)
             attention.append(seen)
         future = self.decode(x[:, : self.horizon])
         return (future, attention) if return_attention else future
-
-
-def _initialise(module: nn.Module) -> None:
-    if isinstance(module, nn.Linear):
-        nn.init.trunc_normal_(module.weight, std=0.02)
-        nn.init.zeros_(module.bias)

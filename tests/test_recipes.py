@@ -1,0 +1,201 @@
+"""Recipes: settings that are checked, models that depend on their seed alone, a run from digits to a weight file."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+
+import pytest
+import torch
+
+from vidlib import recipes
+from vidlib.digits import SPLITS, load_digits
+from vidlib.metrics import evaluate
+from vidlib.recipes import RECIPES, Recipe, build, recipe
+from vidlib.training import read_history
+from vidlib.weights import ARCHITECTURES, load_model, model_card
+
+TINY = {"epochs": 1, "clips_per_epoch": 4, "batch_size": 2, "validation_clips": 2}
+
+
+def test_every_model_has_a_recipe_at_every_profile():
+    assert RECIPES.keys() == ARCHITECTURES.keys()
+    for name, profiles in RECIPES.items():
+        assert tuple(profiles) == recipes.PROFILES
+        for profile, found in profiles.items():
+            assert found is not None and recipe(name, profile) == found and found.architecture == name
+            assert found.clips_per_epoch >= found.batch_size
+            model = build(found)
+            assert (model.past, model.horizon) == (10, 10) and found.config.items() <= model.config.items()
+            assert json.loads(json.dumps(dataclasses.asdict(found))) == dataclasses.asdict(found)
+
+
+def test_changes_reach_the_recipe_and_the_model():
+    changed = recipe("convlstm", "smoke", epochs=5, lr=1, hidden=[4, 4], peephole=True, ema=0)
+    assert (changed.epochs, changed.lr, changed.ema) == (5, 1, 0)
+    assert changed.config == {"hidden": [4, 4], "kernel": 3, "peephole": True}
+    assert build(changed).config["hidden"] == [4, 4] and build(changed).encoder[0].peephole is not None
+    assert recipe("convlstm", "smoke", hidden=(4, 4)).config["hidden"] in ((4, 4), [4, 4])
+    assert recipe("convlstm", "smoke") == RECIPES["convlstm"]["smoke"]  # and the original is as it was
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        changed.epochs = 1
+
+
+@pytest.mark.parametrize(
+    "name, changes, sentence",
+    [
+        ("convlstm", {"epoch": 3}, r"'epoch' is no setting of the convlstm recipe \(did you mean 'epochs'\?\)\.$"),
+        ("convlstm", {"hiden": [8]}, r"'hiden' is no setting .* \(did you mean 'hidden'\?\)\.$"),
+        ("convlstm", {"zzz": 1}, r"'zzz' is no setting of the convlstm recipe\.$"),
+        ("convlstm", {"heads": 2}, "'heads' is no setting of the convlstm recipe"),
+        ("video-transformer", {"hidden": [2]}, "'hidden' is no setting of the video-transformer recipe"),
+        ("convlstm", {"architecture": "video-transformer"}, "'architecture' is no setting"),
+        ("convlstm", {"config": {}}, "'config' is no setting"),
+        ("convlstm", {"epochs": "3"}, r"epochs is '3', a str, expected a int such as 2\.$"),
+        ("convlstm", {"epochs": 2.0}, "epochs is 2.0, a float, expected a int"),
+        ("convlstm", {"epochs": True}, "epochs is True, a bool, expected a int"),
+        ("convlstm", {"lr": True}, "lr is True, a bool, expected a float"),
+        ("convlstm", {"lr": None}, "lr is None, a NoneType, expected a float"),
+        ("convlstm", {"compile": 1}, "compile is 1, a int, expected a bool"),
+        ("convlstm", {"peephole": 1}, "peephole is 1, a int, expected a bool"),
+        ("convlstm", {"hidden": 8}, r"hidden is 8, a int, expected a list such as \[8, 8\]"),
+        ("convlstm", {"hidden": "8"}, "hidden is '8', a str, expected a list"),
+        ("video-transformer", {"dim": 32.0}, "dim is 32.0, a float, expected a int"),
+    ],
+)
+def test_a_wrong_change_is_one_sentence(name, changes, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        recipe(name, "smoke", **changes)
+
+
+def test_unknown_names_are_one_sentence():
+    with pytest.raises(ValueError, match="model is 'lstm', expected one of convlstm, video-transformer"):
+        recipe("lstm")
+    with pytest.raises(ValueError, match="profile is 'gpu', expected one of smoke, laptop, full"):
+        recipe("convlstm", "gpu")
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_a_model_depends_on_the_seed_alone(name):
+    torch.manual_seed(1)
+    first = build(recipe(name, "smoke"))
+    after = torch.rand(1)
+    torch.manual_seed(1)
+    assert torch.equal(torch.rand(1), after)  # the reader's own random numbers are left alone
+    second = build(recipe(name, "smoke"))
+    other = build(recipe(name, "smoke", seed=1))
+    weights = [list(model.parameters()) for model in (first, second, other)]
+    assert all(torch.equal(a, b) for a, b in zip(*weights[:2], strict=True))
+    assert not any(torch.equal(a, b) for a, b in zip(weights[0], weights[2], strict=True) if a.ndim > 1)
+
+
+@pytest.fixture
+def fitted(monkeypatch):
+    """What `train` hands to `fit`, which does nothing."""
+    seen = {}
+
+    def nothing(model, train, validation, **options):
+        seen.update(model=model, train=train, validation=validation, **options)
+        return [{"epoch": 1}]
+
+    monkeypatch.setattr(recipes, "fit", nothing)
+    return seen
+
+
+def test_training_validation_and_test_share_no_digit(fitted, tmp_path):
+    recipes.train(recipe("convlstm", "smoke"), tmp_path, digits="builtin")
+    sets = [fitted["train"].digits, fitted["validation"].digits, recipes.test_clips("builtin", 5).digits]
+    assert [digits.split for digits in sets] == list(SPLITS)
+    images = [{image.tobytes() for image in digits.images} for digits in sets]
+    assert len(set.union(*images)) == sum(len(digits) for digits in sets) == 1_797
+
+
+def test_every_epoch_gets_fresh_clips(fitted, tmp_path):
+    chosen = recipe("convlstm", "smoke", epochs=7, clips_per_epoch=11, seed=5)
+    recipes.train(chosen, tmp_path, digits="builtin")
+    assert len(fitted["train"]) == 77 and fitted["train"].seed == 5
+    assert len({fitted["validation"].seed, recipes.test_clips("builtin", 1).seed}) == 2
+
+
+def test_every_setting_reaches_fit(fitted, tmp_path):
+    changes = {"epochs": 3, "clips_per_epoch": 9, "batch_size": 3, "lr": 0.3, "optimizer": "adamw",
+               "weight_decay": 0.4, "warmup": 0.5, "ema": 0.6}  # fmt: skip
+    own = {f.name for f in dataclasses.fields(Recipe)}
+    assert own - changes.keys() == {"architecture", "config", "validation_clips", "compile", "seed"}
+    recipes.train(recipe("convlstm", "smoke", **changes, validation_clips=4), tmp_path, digits="builtin", resume=True)
+    assert {name: fitted[name] for name in changes} == changes
+    assert len(fitted["validation"]) == 4 and fitted["resume"] is True and fitted["out"] == tmp_path
+
+
+def test_validation_digits_come_from_where_the_training_digits_came(fitted, tmp_path, monkeypatch):
+    asked = []
+
+    def load(source, split):
+        asked.append((source, split))
+        return load_digits("builtin", split)
+
+    monkeypatch.setattr(recipes, "load_digits", load)  # as "auto" does without a network
+    recipes.train(recipe("convlstm", "smoke"), tmp_path, digits="auto")
+    assert asked == [("auto", "train"), ("builtin", "validation")]
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_a_run_ends_as_a_weight_file_with_a_card(tmp_path, name):
+    chosen = recipe(name, "smoke", **TINY)
+    rows = []
+    model, history = recipes.train(
+        chosen, tmp_path, digits="builtin", device="cpu", progress=False, on_epoch=lambda model, row: rows.append(row)
+    )
+    assert history == rows == read_history(tmp_path / "history.csv") and len(history) == 1
+    saved = load_model(tmp_path / "model.safetensors").state_dict()
+    assert saved.keys() == model.state_dict().keys()
+    assert all(torch.equal(saved[name], weights) for name, weights in model.state_dict().items())
+    card = model_card(tmp_path / "model.safetensors")
+    assert card["recipe"] == dataclasses.asdict(chosen) and card["architecture"] == name
+    facts = json.loads((tmp_path / "run.json").read_text())
+    assert facts["recipe"] == dataclasses.asdict(chosen)
+    assert facts["digits_sha256"] == load_digits("builtin", "train").sha256
+
+
+def test_a_failed_start_does_not_write_the_card_of_the_next_run(tmp_path):
+    with pytest.raises(ValueError, match="an epoch has 4 clips for batches of 9"):
+        recipes.train(recipe("convlstm", "smoke", **(TINY | {"batch_size": 9})), tmp_path, digits="builtin")
+    recipes.train(recipe("convlstm", "smoke", **TINY), tmp_path, digits="builtin", progress=False)
+    assert json.loads((tmp_path / "run.json").read_text())["recipe"]["batch_size"] == 2
+    with pytest.raises(RuntimeError, match="holds a training already"):
+        recipes.train(recipe("convlstm", "smoke", **(TINY | {"lr": 0.5})), tmp_path, digits="builtin")
+    assert json.loads((tmp_path / "run.json").read_text())["recipe"]["lr"] == 1e-3
+
+
+def test_a_training_becomes_a_shipped_model_that_says_how_it_came_to_be(tmp_path):
+    chosen = recipe("convlstm", "smoke", **(TINY | {"epochs": 2}))
+    model, history = recipes.train(chosen, tmp_path / "run", digits="builtin", progress=False)
+    shipped = recipes.publish_run(
+        tmp_path / "run", "tiny", clips=3, digits="builtin", folder=tmp_path / "shipped", device="cpu", progress=False
+    )
+    found, card = load_model(shipped).state_dict(), model_card(shipped)
+    assert all(torch.equal(found[name], value.bfloat16().float()) for name, value in model.state_dict().items())
+    best = min(history, key=lambda row: row["validation_mse"])
+    assert card["clips_seen"] == best["clips"] and card["epochs"].startswith(f"{best['epoch']} of 2")
+    assert card["recipe"] == dataclasses.asdict(chosen) and card["test"] == recipes.test_clips("builtin", 3).describe()
+    assert card["digits_sha256"] == load_digits("builtin", "train").sha256
+    scores = evaluate(load_model(shipped), recipes.test_clips("builtin", 3), device="cpu", progress=False)
+    assert card["metrics"]["model"]["mse"] == pytest.approx(scores.overall["mse"], rel=1e-5)
+    assert card["metrics"].keys() == {"model", "copy-last", "all-black"}
+    with pytest.raises(FileNotFoundError, match=r"has no run\.json, expected the folder of a training"):
+        recipes.publish_run(tmp_path, "tiny", folder=tmp_path / "shipped")
+
+
+def test_two_runs_of_a_recipe_give_the_same_bytes(tmp_path):
+    for folder in "ab":
+        recipes.train(recipe("convlstm", "smoke", **TINY), tmp_path / folder, digits="builtin", progress=False)
+    a, b = (list(load_model(tmp_path / folder / "model.safetensors").parameters()) for folder in "ab")
+    assert all(torch.equal(x, y) for x, y in zip(a, b, strict=True))
+
+
+def test_a_model_of_impossible_numbers_is_one_sentence(tmp_path):
+    with pytest.raises(ValueError, match=r"hidden\[0\] is 1.5, expected a whole number"):
+        recipes.train(recipe("convlstm", "smoke", hidden=[1.5]), tmp_path, digits="builtin")
+    with pytest.raises(ValueError, match="kernel is 2, expected an odd number"):
+        recipes.train(recipe("convlstm", "smoke", kernel=2), tmp_path, digits="builtin")
+    assert not list(tmp_path.iterdir())

@@ -1,0 +1,585 @@
+"""`fit`: what it does to the weights, what it reads, and that no interruption costs more than the epoch in flight."""
+
+from __future__ import annotations
+
+import copy
+import csv
+import errno
+import multiprocessing
+import os
+import signal
+import sys
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from filelock import FileLock
+from safetensors.torch import load_file
+from torch import nn
+
+from vidlib import training
+from vidlib.convlstm import ConvLSTM
+from vidlib.training import fit, read_history, validation_mse
+from vidlib.vit import VideoTransformer
+
+TIMED = ("seconds", "clips_per_second")
+COLUMNS = ["epoch", "steps", "clips", "lr", "train_loss", "validation_mse", *TIMED]
+
+
+class Clips:
+    """Clips of 2 + 2 frames that remember who asked for them, and do something when a chosen one is asked for."""
+
+    def __init__(self, count: int, seed: int = 0, length: int = 4) -> None:
+        self.pixels = np.random.default_rng(seed).integers(0, 256, (count, length, 1, 8, 8), np.uint8)
+        self.asked: list[int] = []
+        self.on_request = lambda number: None  # number: how many clips were asked for before
+
+    def __len__(self) -> int:
+        return len(self.pixels)
+
+    def __getitem__(self, index: int) -> np.ndarray:
+        self.on_request(len(self.asked))
+        self.asked.append(index)
+        return self.pixels[index]
+
+
+def tiny(kind: str = "convlstm") -> nn.Module:
+    torch.manual_seed(0)
+    if kind == "convlstm":
+        return ConvLSTM(past=2, horizon=2, size=8, patch=4, hidden=[3], kernel=3)
+    return VideoTransformer(past=2, horizon=2, size=8, patch=4, dim=8, layers=1, heads=2, decoder=4)
+
+
+def run(out: Path, model: nn.Module | None = None, train=None, validation=None, **options):
+    """Three epochs of two batches; an epoch has ten clips, so two of them are left out."""
+    settings = {"epochs": 3, "clips_per_epoch": 10, "batch_size": 4, "lr": 1e-2, "device": "cpu", "progress": False}
+    train = Clips(100) if train is None else train
+    validation = Clips(5, seed=1) if validation is None else validation
+    return fit(model or tiny(), train, validation, out=out, **(settings | options))
+
+
+def untimed(history) -> list[dict]:
+    return [{name: value for name, value in row.items() if name not in TIMED} for row in history]
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {file.name: file.read_bytes() for file in folder.iterdir() if file.name != "training.lock"}
+
+
+def checkpoint(out: Path) -> dict:
+    return torch.load(out / "checkpoint.pt", weights_only=True)
+
+
+def same_weights(a: dict, b: dict) -> bool:
+    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+
+
+# Interrupted and resumed
+
+
+def killed_run(out: Path, kind: str, optimizer: str) -> None:
+    """The run of `run`, killed by the operating system's SIGKILL."""
+    torch.set_num_threads(1)
+    train = Clips(100)
+
+    def die(*arguments) -> None:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    train.on_request = lambda number: number == 13 and die()  # clip 6 of 8 of the second epoch: between two steps
+    run(out, tiny(kind), train, optimizer=optimizer)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGKILL")
+def test_a_killed_and_resumed_run_equals_an_uninterrupted_one_to_the_bit(tmp_path):
+    runs = [("convlstm", "adam"), ("transformer", "muon")]
+    context = multiprocessing.get_context("spawn")
+    victims = [context.Process(target=killed_run, args=(tmp_path / f"killed-{r[1]}", *r)) for r in runs]
+    for victim in victims:
+        victim.start()
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        for victim, (kind, optimizer) in zip(victims, runs, strict=True):
+            victim.join(120)
+            assert victim.exitcode == -signal.SIGKILL
+            killed, whole = tmp_path / f"killed-{optimizer}", tmp_path / f"whole-{optimizer}"
+            assert [row["epoch"] for row in read_history(killed / "history.csv")] == [1]
+            torch.manual_seed(123)  # nothing may hang on the random state of the process that resumes
+            resumed, straight, train = tiny(kind), tiny(kind), Clips(100)
+            with torch.no_grad():
+                next(resumed.parameters()).add_(1)  # nor on the weights that it starts with
+            history = run(killed, resumed, train, optimizer=optimizer, resume=True)
+            assert train.asked == [*range(10, 18), *range(20, 28)]
+            assert untimed(history) == untimed(run(whole, straight, optimizer=optimizer))
+            assert same_weights(resumed.state_dict(), straight.state_dict())
+            for part in ("model", "averaged"):
+                assert same_weights(checkpoint(killed)[part], checkpoint(whole)[part])
+            assert (killed / "best.safetensors").read_bytes() == (whole / "best.safetensors").read_bytes()
+            assert untimed(read_history(killed / "history.csv")) == untimed(history)
+    finally:
+        torch.set_num_threads(threads)
+
+
+def test_resuming_a_finished_run_trains_nothing_and_gives_its_model(tmp_path):
+    first, second, train = tiny(), tiny(), Clips(100)
+    history = run(tmp_path, first)
+    assert run(tmp_path, second, train, resume=True) == history
+    assert train.asked == [] and same_weights(first.state_dict(), second.state_dict())
+
+
+def test_resuming_in_a_new_folder_starts(tmp_path):
+    assert untimed(run(tmp_path / "a", resume=True)) == untimed(run(tmp_path / "b"))
+
+
+def test_a_folder_that_holds_a_run_is_left_alone(tmp_path):
+    run(tmp_path, epochs=1)
+    before = contents(tmp_path)
+    with pytest.raises(RuntimeError, match="holds a training already: go on with resume=True, or choose another fold"):
+        run(tmp_path, epochs=1)
+    assert contents(tmp_path) == before
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"epochs": 4},
+        {"clips_per_epoch": 12},
+        {"batch_size": 2},
+        {"lr": 0.02},
+        {"optimizer": "adamw"},
+        {"weight_decay": 0.1},
+        {"warmup": 0.3},
+        {"clip_norm": 2.0},
+        {"ema": 0.9},
+        {"train": Clips(99)},
+        {"model": tiny("transformer")},
+        {"config": ConvLSTM(past=2, horizon=2, size=8, patch=4, hidden=[4], kernel=3)},
+    ],
+    ids=lambda changes: next(iter(changes)),
+)
+def test_resuming_with_another_recipe_names_the_setting(tmp_path, changes):
+    run(tmp_path, epochs=3)
+    before = contents(tmp_path)
+    (name,) = changes
+    options = {"model": changes["config"]} if name == "config" else changes
+    with pytest.raises(ValueError, match=rf"belongs to a run with {name}=.*, this one has .*: resume with the same"):
+        run(tmp_path, resume=True, **options)
+    assert contents(tmp_path) == before
+
+
+def flip(file: Path) -> None:
+    """Change one bit of the largest array in the checkpoint."""
+    with zipfile.ZipFile(file) as archive:
+        largest = max(archive.infolist(), key=lambda member: member.file_size)
+    content = bytearray(file.read_bytes())
+    header = largest.header_offset
+    names = sum(int.from_bytes(content[header + at : header + at + 2], "little") for at in (26, 28))
+    content[header + 30 + names + largest.file_size // 2] ^= 1
+    file.write_bytes(content)
+
+
+def foreign(file: Path) -> None:
+    torch.save({"model": {}}, file)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        flip,
+        foreign,
+        lambda file: os.truncate(file, file.stat().st_size // 2),
+        lambda file: os.truncate(file, file.stat().st_size - 1),
+        lambda file: os.truncate(file, 0),
+        lambda file: file.write_text("hello"),
+    ],
+    ids=["a bit flipped", "another file of torch", "half", "the last byte missing", "empty", "text"],
+)
+def test_a_damaged_checkpoint_is_one_sentence(tmp_path, damage):
+    run(tmp_path, epochs=1)
+    damage(tmp_path / "checkpoint.pt")
+    before, model = contents(tmp_path), tiny()
+    with pytest.raises(
+        RuntimeError, match=r"checkpoint\.pt is truncated or changed: start again in .*, or delete it\.$"
+    ):
+        run(tmp_path, model, epochs=1, resume=True)
+    assert contents(tmp_path) == before and same_weights(model.state_dict(), tiny().state_dict())
+
+
+@pytest.mark.parametrize("damage", [lambda f: os.truncate(f, 100), lambda f: f.unlink()], ids=["truncated", "missing"])
+def test_damaged_best_weights_are_one_sentence(tmp_path, damage):
+    run(tmp_path, epochs=1)
+    damage(tmp_path / "best.safetensors")
+    with pytest.raises(RuntimeError, match=r"best\.safetensors is missing, truncated or changed: .*\.$") as caught:
+        run(tmp_path, epochs=1, resume=True)
+    assert "\n" not in str(caught.value)
+
+
+def test_two_trainings_into_one_folder_are_an_error(tmp_path):
+    (tmp_path / "out").mkdir()
+    with (
+        FileLock(tmp_path / "out" / "training.lock"),
+        pytest.raises(RuntimeError, match=r"Another training writes into .*out: wait for it, or choose another folder"),
+    ):
+        run(tmp_path / "out")
+    assert contents(tmp_path / "out") == {}
+    run(tmp_path / "out", epochs=1)  # the lock is free again
+
+
+def test_a_training_holds_its_folder_while_it_runs(tmp_path):
+    train, seen = Clips(100), []
+
+    def start_another(number: int) -> None:
+        if number == 12:
+            with pytest.raises(RuntimeError, match="Another training writes into"):
+                run(tmp_path, resume=True)
+            seen.append(contents(tmp_path).keys())
+
+    train.on_request = start_another
+    history = run(tmp_path, train=train)
+    assert seen == [{"best.safetensors", "history.csv", "checkpoint.pt"}] and len(history) == 3
+
+
+# Stopped by an error
+
+
+class Blowing:
+    """MSE that turns into NaN at one call."""
+
+    def __init__(self, at: int, value: float = torch.nan) -> None:
+        self.calls, self.at, self.value = 0, at, value
+
+    def __call__(self, prediction, truth):
+        self.calls += 1
+        return F.mse_loss(prediction, truth) * (self.value if self.calls == self.at else 1)
+
+
+@pytest.mark.parametrize("value", [torch.nan, torch.inf])
+def test_a_loss_that_is_not_finite_stops_and_loses_nothing(tmp_path, value):
+    with pytest.raises(RuntimeError) as caught:
+        run(tmp_path / "a", loss=Blowing(3, value))
+    rates = learning_rates(6)
+    text = str(caught.value)
+    assert f"The loss is {value} at step 3 with learning rate {rates[2]:.2e}: " in text
+    assert "checkpoint.pt" in text and "epoch 1" in text and "\n" not in text
+    assert [row["epoch"] for row in checkpoint(tmp_path / "a")["history"]] == [1]
+    history = run(tmp_path / "a", resume=True)
+    assert untimed(history) == untimed(run(tmp_path / "b"))
+
+
+def test_a_loss_that_is_not_finite_from_the_start_says_that_there_is_no_checkpoint(tmp_path):
+    with pytest.raises(RuntimeError, match=r"at step 2 with learning rate .* there is no checkpoint yet\.$"):
+        run(tmp_path, loss=Blowing(2))
+    assert contents(tmp_path) == {}
+
+
+def test_the_first_bad_step_is_named_in_a_long_epoch(tmp_path):
+    with pytest.raises(RuntimeError) as caught:
+        run(tmp_path, loss=Blowing(7), epochs=1, clips_per_epoch=100)
+    assert f"at step 7 with learning rate {learning_rates(25)[6]:.2e}" in str(caught.value)
+
+
+class Large(ConvLSTM):
+    """A model for which no memory is large enough."""
+
+    def forward(self, past):
+        raise torch.OutOfMemoryError("tried to allocate 3 PiB")
+
+
+@pytest.mark.parametrize(
+    "batch_size, advice",
+    [(4, r"batches of 4 clips: try batch_size=2\.$"), (1, "batches of 1 clips: .* smaller model")],
+)
+def test_too_little_memory_names_a_smaller_batch(tmp_path, batch_size, advice):
+    large = Large(past=2, horizon=2, size=8, patch=4, hidden=[3], kernel=3)
+    with pytest.raises(RuntimeError, match=advice):
+        run(tmp_path, large, batch_size=batch_size)
+
+
+@pytest.mark.parametrize(
+    "failure",
+    [OSError(errno.ENOSPC, "No space left on device"), RuntimeError("unexpected pos 64 vs 0")],
+    ids=["OSError", "RuntimeError"],
+)
+def test_a_full_disk_keeps_the_last_checkpoint(tmp_path, monkeypatch, failure):
+    save = torch.save
+
+    def fill_up(state, file) -> None:
+        if len(state["history"]) == 2:
+            file.write_bytes(b"half a checkpoint")
+            raise failure
+        save(state, file)
+
+    monkeypatch.setattr(torch, "save", fill_up)
+    with pytest.raises(type(failure), match=r"checkpoint\.pt could not be written .* and is as it was before: free"):
+        run(tmp_path / "a")
+    monkeypatch.setattr(torch, "save", save)
+    assert contents(tmp_path / "a").keys() == {"best.safetensors", "history.csv", "checkpoint.pt"}
+    resumed, straight = tiny(), tiny()
+    history = run(tmp_path / "a", resumed, resume=True)
+    assert untimed(history) == untimed(run(tmp_path / "b", straight))
+    assert same_weights(resumed.state_dict(), straight.state_dict())
+
+
+# What a step does
+
+
+def learning_rates(steps: int, lr: float = 1e-2, rise: float | None = None) -> list[float]:
+    """OneCycleLR over exactly so many steps."""
+    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr)
+    share = max(0.1, 1.5 / steps) if rise is None else rise
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, lr, total_steps=steps, pct_start=share, cycle_momentum=False
+    )
+    rates = []
+    for _ in range(steps):
+        rates.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        schedule.step()
+    return rates
+
+
+@pytest.fixture
+def steps(monkeypatch):
+    """Learning rate and norm of the gradient of every step of Adam."""
+    seen = []
+
+    class Watched(torch.optim.Adam):
+        def step(self, closure=None):
+            gradients = [p.grad for group in self.param_groups for p in group["params"]]
+            norm = torch.cat([g.flatten() for g in gradients]).norm().item()
+            seen.append((self.param_groups[0]["lr"], norm))
+            return super().step(closure)
+
+    monkeypatch.setattr(torch.optim, "Adam", Watched)
+    return seen
+
+
+@pytest.mark.parametrize("epochs, clips, count", [(3, 10, 6), (1, 4, 1), (1, 8, 2), (2, 40, 20)])
+def test_the_learning_rate_falls_to_nothing_at_the_last_planned_step(tmp_path, steps, epochs, clips, count):
+    history = run(tmp_path, epochs=epochs, clips_per_epoch=clips)
+    rates = [rate for rate, _ in steps]
+    if count > 1:  # a single step rises and never falls
+        assert rates == pytest.approx(learning_rates(count)) and max(rates) <= 1e-2
+        assert rates[-1] < 1e-5 * 1e-2
+    assert [row["lr"] for row in history] == rates[count // epochs - 1 :: count // epochs]
+    assert [row["steps"] for row in history] == list(range(count // epochs, count + 1, count // epochs))
+
+
+def test_the_gradient_is_clipped(tmp_path, steps):
+    run(tmp_path / "a", loss=lambda prediction, truth: 1e6 * F.mse_loss(prediction, truth), clip_norm=0.25)
+    assert [norm for _, norm in steps] == pytest.approx([0.25] * 6, rel=1e-4)
+    steps.clear()
+    run(tmp_path / "b", loss=lambda prediction, truth: 1e-6 * F.mse_loss(prediction, truth), clip_norm=0.25)
+    assert all(0 < norm < 0.01 for _, norm in steps)  # and a small one is left alone
+
+
+def constant(value: float) -> nn.Module:
+    model = tiny()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.fill_(value)
+    return model
+
+
+def test_the_average_of_a_constant_is_that_constant():
+    averaged, model = constant(0.3), constant(0.3)
+    for step in range(50):
+        training._average(averaged, model, 0.999, step)
+    assert same_weights(averaged.state_dict(), model.state_dict())
+
+
+def test_the_average_does_not_remember_the_start():
+    averaged, model = constant(1000.0), constant(0.3)
+    for step in range(30):
+        training._average(averaged, model, 0.999, step)
+    torch.testing.assert_close(averaged.paint.weight, model.paint.weight, rtol=0, atol=1e-4)
+
+
+def test_the_average_decays_as_asked():
+    averaged, expected = constant(0.0), 0.0
+    for step in range(40):
+        training._average(averaged, constant(float(step)), 0.7, step)
+        decay = min(0.7, (1 + step) / (10 + step))
+        expected = decay * expected + (1 - decay) * step
+    assert averaged.paint.weight.flatten()[0].item() == pytest.approx(expected)
+    assert decay == 0.7
+
+
+@pytest.mark.parametrize("ema", [0.0, 0.999])
+def test_without_averaging_the_weights_themselves_are_kept(tmp_path, ema):
+    run(tmp_path, ema=ema)
+    saved = checkpoint(tmp_path)
+    assert same_weights(saved["model"], saved["averaged"]) == (ema == 0)
+
+
+def test_muon_takes_hidden_matrices_and_adamw_the_rest(tmp_path):
+    from accelerate import Accelerator
+
+    model = tiny("transformer")
+    _, (rest, matrices) = training._prepare(Accelerator(cpu=True), model, "muon", 1e-2, 0.0, False)
+    names = {id(p): name for name, p in model.named_parameters()}
+    chosen, others = ({names[id(p)] for g in o.param_groups for p in g["params"]} for o in (matrices, rest))
+    assert chosen == {name for name, module in (
+        (f"{n}.weight", m) for n, m in model.named_modules()) if isinstance(module, nn.Linear)}  # fmt: skip
+    assert chosen | others == set(names.values()) and not chosen & others
+    assert type(matrices.optimizer) is torch.optim.Muon and type(rest.optimizer) is torch.optim.AdamW
+
+
+@pytest.mark.parametrize("kind, optimizer", [("convlstm", "adam"), ("convlstm", "adamw"), ("transformer", "muon")])
+def test_training_learns(tmp_path, kind, optimizer):
+    same = np.repeat(Clips(1).pixels, 8, axis=0)
+    model = tiny(kind)
+    start = validation_mse(model.eval(), same)
+    history = run(tmp_path, model, same, same, optimizer=optimizer, epochs=2, clips_per_epoch=160, batch_size=4)
+    assert validation_mse(model, same) == min(row["validation_mse"] for row in history) < 0.6 * start
+
+
+# What is read
+
+
+def test_an_epoch_reads_its_own_clips_and_leaves_a_partial_batch_out(tmp_path):
+    train = Clips(100)
+    history = run(tmp_path, train=train)
+    assert train.asked == [*range(8), *range(10, 18), *range(20, 28)]
+    assert [row["clips"] for row in history] == [8, 16, 24]
+
+
+def test_a_short_set_starts_again(tmp_path):
+    train = Clips(7)
+    run(tmp_path, train=train)
+    assert train.asked == [i % 7 for i in (*range(8), *range(10, 18), *range(20, 28))]
+
+
+def test_an_epoch_is_the_whole_set_where_nothing_else_is_said(tmp_path):
+    train = Clips(8)
+    run(tmp_path, train=train, clips_per_epoch=None)
+    assert train.asked == [*range(8)] * 3
+
+
+def test_validation_counts_every_clip_once():
+    model, clips = tiny().eval(), Clips(5, seed=1)
+    video = torch.from_numpy(clips.pixels).float() / 255
+    with torch.no_grad():
+        errors = (model(video[:, :2]) - video[:, 2:]).square().sum((2, 3, 4)).mean(1)
+    for batch_size in (1, 2, 5, 16):
+        assert validation_mse(model, clips, batch_size=batch_size) == pytest.approx(errors.mean().item(), rel=1e-5)
+    assert clips.asked == [*range(5)] * 4
+
+
+@pytest.mark.parametrize("convert", [list, torch.from_numpy, lambda pixels: pixels], ids=["list", "tensor", "array"])
+def test_clips_of_ones_own_are_plain_sequences(tmp_path, convert):
+    expected = untimed(run(tmp_path / "a"))
+    found = run(tmp_path / "b", train=convert(Clips(100).pixels), validation=convert(Clips(5, seed=1).pixels))
+    assert untimed(found) == expected
+
+
+# What comes back
+
+
+def test_the_history_is_the_csv(tmp_path):
+    history = run(tmp_path)
+    assert read_history(tmp_path / "history.csv") == history
+    with (tmp_path / "history.csv").open(newline="") as lines:
+        assert next(csv.reader(lines)) == COLUMNS == list(history[0])
+    assert [row["epoch"] for row in history] == [1, 2, 3]
+    assert all(row["clips_per_second"] > 0 and row["seconds"] > 0 for row in history)
+    assert [type(row["steps"]) for row in read_history(tmp_path / "history.csv")] == [int] * 3
+
+
+def test_the_model_ends_with_the_average_of_its_best_epoch(tmp_path, monkeypatch):
+    scores, averages = iter([5.0, 3.0, 4.0]), []
+    monkeypatch.setattr(training, "validation_mse", lambda *a, **o: next(scores))
+    model = tiny()
+    run(tmp_path, model, on_epoch=lambda averaged, row: averages.append(copy.deepcopy(averaged.state_dict())))
+    assert not same_weights(averages[1], averages[2])
+    assert same_weights(model.state_dict(), averages[1]) and not model.training
+    assert same_weights(load_file(tmp_path / "best.safetensors"), averages[1])
+
+
+def test_each_epoch_is_reported(tmp_path):
+    seen, validation = [], Clips(5, seed=1)
+
+    def look(averaged, row):
+        assert not averaged.training and (tmp_path / "checkpoint.pt").exists()
+        assert validation_mse(averaged, validation) == row["validation_mse"]
+        seen.append(row)
+
+    assert run(tmp_path, validation=validation, on_epoch=look) == seen
+
+
+def test_a_loss_of_ones_own(tmp_path):
+    seen = []
+
+    def mean_absolute(prediction, truth):
+        assert prediction.shape == truth.shape == (4, 2, 1, 8, 8) and prediction.requires_grad
+        seen.append((prediction - truth).abs().mean())
+        return seen[-1]
+
+    history = run(tmp_path, loss=mean_absolute, epochs=1)
+    assert history[0]["train_loss"] == pytest.approx(64 * torch.stack(seen).mean().item())  # per frame of 64 pixels
+    default = run(tmp_path / "default", epochs=1)
+    assert default[0]["train_loss"] != history[0]["train_loss"]
+
+
+def test_the_bar_shows_loss_and_speed(tmp_path, capfd):
+    run(tmp_path, progress=True)
+    text = capfd.readouterr().err
+    assert "clips/s" in text and "epoch=3/3" in text and "validation_mse=" in text
+    run(tmp_path / "quiet")
+    assert capfd.readouterr().err == ""
+
+
+def test_precision_can_change_from_run_to_run(tmp_path):
+    run(tmp_path / "a", precision="no", epochs=1)
+    history = run(tmp_path / "b", precision="bf16", epochs=1)
+    assert np.isfinite(history[0]["validation_mse"])
+    assert checkpoint(tmp_path / "b")["model"]["paint.weight"].dtype == torch.float32
+
+
+# Bad input
+
+
+@pytest.mark.parametrize(
+    "wrong, sentence",
+    [
+        ({"epochs": 0}, "epochs is 0, expected a whole number of at least 1"),
+        ({"epochs": 1.5}, "epochs is 1.5, expected a whole number of at least 1"),
+        ({"batch_size": 0}, "batch_size is 0, expected a whole number of at least 1"),
+        ({"clips_per_epoch": 0}, "clips_per_epoch is 0, expected a whole number of at least 1"),
+        ({"clips_per_epoch": 3}, "an epoch has 3 clips for batches of 4, .*: make the batch smaller or the epoch long"),
+        ({"optimizer": "sgd"}, "optimizer is 'sgd', expected one of adam, adamw, muon"),
+        ({"precision": "fp8"}, "precision is 'fp8', expected one of auto, no, bf16, fp16"),
+        ({"ema": 1.0}, "ema is 1.0, expected"),
+        ({"ema": -0.1}, "ema is -0.1, expected"),
+        ({"warmup": 1.5}, "warmup is 1.5, expected"),
+        ({"lr": -1e-3}, "lr is -0.001, expected"),
+        ({"lr": float("nan")}, "lr is nan, expected"),
+        ({"clip_norm": 0.0}, "clip_norm is 0.0, expected"),
+        ({"train": Clips(100).pixels[:, :3]}, r"clips have 3 frames, expected at least past \+ horizon = 4"),
+        ({"train": Clips(100).pixels / 255}, "clips come as torch.float64 batches .*, expected uint8 clips"),
+        ({"validation": Clips(5, length=3)}, r"clips have 3 frames, expected at least past \+ horizon = 4"),
+        ({"validation": [torch.zeros(4, 1, 8, 8)]}, "expected uint8 clips"),
+        ({"train": []}, "the training set is empty"),
+        ({"validation": Clips(0)}, "the validation set is empty"),
+        (
+            {"train": np.zeros((9, 4, 1, 16, 16), np.uint8)},
+            r"past has shape \(4, 2, 1, 16, 16\), expected \(B, 2, 1, 8",
+        ),
+    ],
+    ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
+)
+def test_an_argument_out_of_range_is_one_sentence_before_anything_is_written(tmp_path, wrong, sentence):
+    with pytest.raises(ValueError, match=sentence) as caught:
+        run(tmp_path / "out", **wrong)
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "out").exists() or contents(tmp_path / "out") == {}
+
+
+def test_an_output_folder_that_is_a_file_is_an_error(tmp_path):
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(OSError, match="file"):
+        run(tmp_path / "file")
+    assert (tmp_path / "file").read_text() == "mine"
