@@ -3,7 +3,7 @@
 Dosovitskiy et al. 2020 (arXiv 2010.11929) for the patches, Bertasius et al. 2021 (TimeSformer, arXiv 2102.05095) for
 attending to time and space in turn, Su et al. 2021 (RoFormer, arXiv 2104.09864) for the rotary positions, Tang et al.
 2024 (PredFormer, arXiv 2410.04733) for using it as a predictor: the tokens that enter as the ten past frames leave as
-the ten future ones.
+the ten future ones, here in the opposite order.
 """
 
 from __future__ import annotations
@@ -116,7 +116,8 @@ class VideoTransformer(nn.Module):
 
     Args:
         past: frames that the model reads.
-        horizon: frames that it predicts in one go, at most ``past``: future frame t is read from past frame t's tokens.
+        horizon: frames that it predicts in one go, at most ``past``: the k-th future frame is read from the tokens of
+            the k-th last past frame.
         channels: 1 for gray.
         size: height and width of a frame in pixels.
         patch: side of a patch in pixels.
@@ -202,5 +203,6 @@ class VideoTransformer(nn.Module):
                 angles = self.time_angles if block.axis == "time" else self.space_angles
                 x, seen[block.axis] = block(x, angles, return_attention)
             attention.append(seen)
-        future = self.decode(x[:, : self.horizon])
+        # the near future is read where the latest past was: what moved little is easy to learn first
+        future = self.decode(x.flip(1)[:, : self.horizon])
         return (future, attention) if return_attention else future
