@@ -52,4 +52,5 @@ bench: .venv/.dev
 	$(PY) -m benchmarks
 
 site: .venv/.site
-	$(PY) -m sphinx -b html -c site . _site
+	$(PY) -m sphinx -q -b html -c site . _site
+	@echo "Pages: _site/site/index.html"

@@ -6,5 +6,6 @@ root_doc = "site/index"
 include_patterns = ["site/index.md", "notebooks/0*.ipynb"]
 nb_execution_mode = "off"
 myst_enable_extensions = ["dollarmath"]
+suppress_warnings = ["myst.xref_missing"]  # the README links to files that are no pages
 html_theme = "sphinx_book_theme"
 html_title = project

@@ -121,7 +121,7 @@ def test_every_setting_reaches_fit(fitted, tmp_path):
     changes = {"epochs": 3, "clips_per_epoch": 9, "batch_size": 3, "lr": 0.3, "optimizer": "adamw",
                "weight_decay": 0.4, "warmup": 0.5, "ema": 0.6}  # fmt: skip
     own = {f.name for f in dataclasses.fields(Recipe)}
-    assert own - changes.keys() == {"architecture", "config", "validation_clips", "compile", "seed"}
+    assert own - changes.keys() == {"architecture", "config", "validation_clips", "start", "compile", "seed"}
     recipes.train(recipe("convlstm", "smoke", **changes, validation_clips=4), tmp_path, digits="builtin", resume=True)
     assert {name: fitted[name] for name in changes} == changes
     assert len(fitted["validation"]) == 4 and fitted["resume"] is True and fitted["out"] == tmp_path
@@ -199,3 +199,23 @@ def test_a_model_of_impossible_numbers_is_one_sentence(tmp_path):
     with pytest.raises(ValueError, match="kernel is 2, expected an odd number"):
         recipes.train(recipe("convlstm", "smoke", kernel=2), tmp_path, digits="builtin")
     assert not list(tmp_path.iterdir())
+
+
+def test_a_training_can_start_from_trained_weights(tmp_path):
+    first = recipes.recipe("convlstm", "smoke", epochs=1)
+    trained, _ = recipes.train(first, tmp_path / "first", digits="builtin", progress=False)
+    weights = str(tmp_path / "first" / "model.safetensors")
+    # a learning rate of almost nothing leaves the weights where they began
+    second = recipes.recipe("convlstm", "smoke", epochs=1, start=weights, lr=1e-12)
+    moved, _ = recipes.train(second, tmp_path / "second", digits="builtin", progress=False)
+    for name, value in trained.state_dict().items():
+        torch.testing.assert_close(moved.state_dict()[name], value, rtol=0, atol=1e-7)
+
+
+def test_a_start_of_another_shape_is_one_sentence(tmp_path):
+    first = recipes.recipe("convlstm", "smoke", epochs=1)
+    recipes.train(first, tmp_path / "first", digits="builtin", progress=False)
+    weights = str(tmp_path / "first" / "model.safetensors")
+    wrong = recipes.recipe("convlstm", "smoke", hidden=[4, 4], start=weights)
+    with pytest.raises(ValueError, match="start from weights of the same model"):
+        recipes.train(wrong, tmp_path / "second", digits="builtin", progress=False)

@@ -31,7 +31,7 @@ from vidlib.files import atomic_write
 from vidlib.metrics import evaluate
 from vidlib.moving_mnist import MovingMNIST
 from vidlib.training import History, fit, read_history
-from vidlib.weights import ARCHITECTURES, publish, save_model
+from vidlib.weights import ARCHITECTURES, load_model, load_pretrained, model_card, publish, save_model
 
 PROFILES = ("smoke", "laptop", "full")
 VALIDATION_SEED, TEST_SEED = 1, 2
@@ -46,6 +46,7 @@ class Recipe:
         config: the arguments of its constructor.
         epochs, clips_per_epoch, batch_size, lr, optimizer, weight_decay, warmup, ema: see :func:`vidlib.fit`.
         validation_clips: fresh clips from held-out training digits on which the best epoch is chosen.
+        start: weights to begin from, a shipped model's name or a ``.safetensors`` file; empty begins at random.
         compile: whether to compile the model where there is a GPU.
         seed: of the weights and the clips.
     """
@@ -61,6 +62,7 @@ class Recipe:
     warmup: float = 0.1
     ema: float = 0.999
     validation_clips: int = 1_000
+    start: str = ""
     compile: bool = False
     seed: int = 0
 
@@ -148,11 +150,14 @@ def train(
     """
     training = load_digits(digits, "train")
     model = build(recipe)
+    before = 0
+    if recipe.start:
+        before = _load_start(model, recipe.start)
 
     def after_epoch(averaged: nn.Module, row: dict[str, float]) -> None:
         # not before: now the folder is surely this run's own, and a failed start has left nothing behind
         if row["epoch"] == 1 or not (Path(out) / "run.json").exists():
-            _write_run(recipe, training, Path(out))
+            _write_run(recipe, training, Path(out), before)
         if on_epoch:
             on_epoch(averaged, row)
 
@@ -223,7 +228,7 @@ def publish_run(
         "recipe": facts["recipe"],
         "data": facts["data"],
         "digits_sha256": facts["digits_sha256"],
-        "clips_seen": best["clips"],
+        "clips_seen": facts.get("clips_before", 0) + best["clips"],
         "epochs": f"{best['epoch']} of {recipe.epochs}, the best of {history[-1]['epoch']} on validation clips",
         "test": test.describe(),
         "metrics": {key: s.overall for key, s in scores.items()},
@@ -240,13 +245,28 @@ def publish_run(
     return shipped
 
 
-def _write_run(recipe: Recipe, digits: Digits, out: Path) -> None:
+def _load_start(model: nn.Module, start: str) -> int:
+    """Copy weights into a fresh model; returns how many clips they have seen already."""
+    trained = load_model(start) if start.endswith(".safetensors") else load_pretrained(start)
+    if type(trained) is not type(model) or trained.config != model.config:
+        raise ValueError(
+            f"{start} is a {type(trained).__name__} with {trained.config}, expected a {type(model).__name__} with "
+            f"{model.config}: start from weights of the same model."
+        )
+    model.load_state_dict(trained.state_dict())
+    return int(model_card(start).get("clips_seen", 0))
+
+
+def _write_run(recipe: Recipe, digits: Digits, out: Path, before: int) -> None:
     """What the model card will have to say and nobody remembers afterwards."""
-    command = " ".join(shlex.quote(word) for word in sys.argv[1:]) if sys.argv[0].endswith("__main__.py") else ""
+    # the last part of a full path is enough: a card must not tell where on whose machine it was
+    words = [Path(word).name if Path(word).is_absolute() else word for word in sys.argv[1:]]
+    command = shlex.join(words) if sys.argv[0].endswith("__main__.py") else ""
     facts = {
         "recipe": dataclasses.asdict(recipe),
         "data": f"fresh clips of {describe(digits)}",
         "digits_sha256": digits.sha256,
+        "clips_before": before,
         "hardware": hardware(),
         "command": f"python -m vidlib {command}" if command else "vidlib.recipes.train in a notebook or script",
         "torch": torch.__version__,
