@@ -3,6 +3,7 @@
 import base64
 import builtins
 import io
+from pathlib import Path
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt
@@ -154,11 +155,12 @@ def test_a_failing_write_leaves_the_old_gif(tmp_path, monkeypatch):
     path = viz.clips_gif(tmp_path / "a.gif", square(2))
     old = path.read_bytes()
 
-    def full_disk(self, file, *args, **kwargs):
-        file.write(b"GIF89a")
+    def full_disk(self, content):
+        with self.open("wb") as file:
+            file.write(content[:6])
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(Image.Image, "save", full_disk)
+    monkeypatch.setattr(Path, "write_bytes", full_disk)
     with pytest.raises(OSError, match="No space left"):
         viz.clips_gif(path, square(3))
     assert path.read_bytes() == old

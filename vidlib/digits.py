@@ -9,11 +9,13 @@ from __future__ import annotations
 import hashlib
 import os
 import socket
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
+from filelock import FileLock
 
 SPLITS = ("train", "validation", "test")
 SIZE = 28  # height and width of a digit in pixels
@@ -111,12 +113,14 @@ def _mnist(split: str, download: bool) -> Digits:
 def _mnist_file(train: bool, download: bool, root: Path) -> tuple[np.ndarray, np.ndarray]:
     from torchvision.datasets import MNIST
 
-    on_disk = {file.name.removesuffix(".gz") for file in (root / "MNIST" / "raw").glob("*ubyte*")}
-    complete = on_disk >= {Path(name).stem for name, _ in MNIST.resources}
+    wanted = {Path(name).stem for name, _ in MNIST.resources}
+    found = {file.name for file in (root / "MNIST" / "raw").glob("*ubyte*")}
+    on_disk = {name.removesuffix(".gz") for name in found}
     timeout = socket.getdefaulttimeout()
     socket.setdefaulttimeout(20)  # a silent network must not hold a notebook up
     try:
-        data = MNIST(root, train=train, download=download or complete)  # unpacks too
+        with _alone(root) if not found >= wanted else nullcontext():
+            data = MNIST(root, train=train, download=download or on_disk >= wanted)  # unpacks too
         images, labels = data.data.numpy(), data.targets.numpy()
     except Exception as error:
         if on_disk:
@@ -130,6 +134,12 @@ def _mnist_file(train: bool, download: bool, root: Path) -> tuple[np.ndarray, np
     if _sha256(images) != _MNIST_SHA256[train]:
         raise RuntimeError(_damaged(root))
     return images, labels
+
+
+def _alone(root: Path) -> FileLock:
+    """For whoever downloads or unpacks: another process must not read a file that is half there."""
+    root.mkdir(parents=True, exist_ok=True)
+    return FileLock(root / "MNIST.lock")
 
 
 def _damaged(root: Path) -> str:

@@ -481,8 +481,9 @@ def save_gif(path: str | Path, frames: np.ndarray, *, fps: float = 5, hold: floa
         raise ValueError(f"frames are {frames.dtype} {frames.shape}, expected uint8 RGB frames (T, H, W, 3).")
     durations = [round(1000 / fps)] * len(frames)
     durations[-1] += round(1000 * hold)
+    encoded = imageio.imwrite("<bytes>", frames, extension=".gif", duration=durations, loop=0)
     with atomic_write(path) as file:
-        imageio.imwrite(file, frames, extension=".gif", duration=durations, loop=0)
+        file.write_bytes(encoded)
     return Path(path)
 
 
