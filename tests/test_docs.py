@@ -124,3 +124,9 @@ def test_the_installed_package_is_this_one():
     assert Path(vidlib.__file__).resolve().parent == ROOT / "vidlib"
     settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     assert settings["tool"]["setuptools"]["package-data"]["vidlib"] == ["pretrained/*"]
+
+
+def test_the_readme_shows_the_results_of_the_shipped_weights():
+    from benchmarks import results
+
+    assert results.table() in (ROOT / "README.md").read_text(encoding="utf-8"), "paste `python -m benchmarks.results`"

@@ -7,7 +7,7 @@ import json
 import pytest
 import torch
 
-from vidlib.vit import Attention, Block, VideoTransformer, rotary_angles
+from vidlib.vit import Attention, Block, SwiGLU, VideoTransformer, rotary_angles
 
 TINY = {
     "past": 4,
@@ -18,6 +18,7 @@ TINY = {
     "layers": 2,
     "heads": 3,
     "expand": 2,
+    "feed": "swiglu",
     "context": 0,
     "decoder": 7,
 }
@@ -101,13 +102,26 @@ def test_a_patch_is_turned_by_its_row_and_column():
     assert model.space_angles[6].tolist() == [1, 2]  # row 1, column 2; with one feature each
 
 
-def test_a_block_is_pre_norm_and_twice_residual():
-    block, x, angles = shaken(Block(12, 3, "space", expand=2)), random(2, 4, 5, 12), random(5, 2)
+@pytest.mark.parametrize("feed", ["swiglu", "gelu"])
+def test_a_block_is_pre_norm_and_twice_residual(feed):
+    block, x, angles = shaken(Block(12, 3, "space", expand=2, feed=feed)), random(2, 4, 5, 12), random(5, 2)
     y, _ = by_hand(block.attention, block.norm_attention(x).flatten(0, 1), angles)
     expected = x + y.unflatten(0, (2, 4))
     expected = expected + block.feed(block.norm_feed(expected))
     torch.testing.assert_close(block(x, angles)[0], expected, rtol=1e-10, atol=1e-12)
-    assert block.feed[0].out_features == 24
+
+
+def test_the_plain_feed_forward_network_is_expand_times_as_wide():
+    feed = Block(12, 3, "space", expand=2, feed="gelu").feed
+    assert (feed[0].out_features, feed[2].in_features) == (24, 24)
+
+
+def test_the_gated_feed_forward_network_equals_its_formula():
+    feed, x = shaken(SwiGLU(12, 24)), random(2, 5, 12)
+    gate, value = feed.widen.weight[:16], feed.widen.weight[16:]  # 2/3 of 24
+    a, b = (x @ w.T + bias for w, bias in zip((gate, value), feed.widen.bias.split(16), strict=True))
+    expected = (a / (1 + (-a).exp()) * b) @ feed.narrow.weight.T + feed.narrow.bias
+    torch.testing.assert_close(feed(x), expected, rtol=1e-10, atol=1e-12)
 
 
 @pytest.mark.parametrize("axis", ["time", "space"])
@@ -212,14 +226,21 @@ def test_the_config_rebuilds_the_model():
 
 
 @pytest.mark.parametrize(
-    "changes", [{}, {"layers": 1, "heads": 1, "expand": 3, "context": 2, "decoder": 5, "patch": 8, "past": 6}]
+    "changes",
+    [
+        {},
+        {"feed": "gelu"},
+        {"layers": 1, "heads": 1, "expand": 3, "context": 2, "decoder": 5, "patch": 8, "past": 6},
+    ],
 )
 def test_the_number_of_parameters_follows_from_the_numbers(changes):
     model = VideoTransformer(**(TINY | changes))
     c = model.config
     d, p, patches = c["dim"], c["patch"], (c["size"] // c["patch"]) ** 2
     attention = 3 * d * d + 3 * d + d * d + d
-    feed = 2 * c["expand"] * d * d + c["expand"] * d + d
+    wide = c["expand"] * d
+    gated = 8 * round(wide * 2 / 3 / 8)
+    feed = {"gelu": 2 * wide * d + wide + d, "swiglu": 3 * gated * d + 2 * gated + d}[c["feed"]]
     block = attention + feed + 4 * d  # two norms with scale and shift
     embedding = (p + 2 * c["context"]) ** 2 * d + d + patches * d + c["past"] * d
     decoder = 2 * d + d * c["decoder"] + c["decoder"] + c["decoder"] * (2 * p) ** 2 + 1

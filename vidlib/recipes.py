@@ -99,10 +99,10 @@ RECIPES: Mapping[str, Mapping[str, Recipe]] = {
     },
     "video-transformer": {
         "smoke": Recipe("video-transformer", {"dim": 32, "heads": 2, "decoder": 32}, epochs=2, clips_per_epoch=16,
-                        batch_size=4, lr=0.02, optimizer="muon", validation_clips=8),
+                        batch_size=4, lr=6e-3, optimizer="muon", validation_clips=8),
         "laptop": Recipe("video-transformer", {"dim": 96, "heads": 3, "decoder": 128}, epochs=3, clips_per_epoch=320,
-                         batch_size=4, lr=0.02, optimizer="muon", weight_decay=0.01, validation_clips=64),
-        "full": Recipe("video-transformer", {"dim": 224, "heads": 7}, epochs=200, lr=0.01, optimizer="muon",
+                         batch_size=4, lr=6e-3, optimizer="muon", weight_decay=0.01, validation_clips=64),
+        "full": Recipe("video-transformer", {"dim": 224, "heads": 7}, epochs=200, lr=6e-3, optimizer="muon",
                        weight_decay=0.01, compile=True),
     },
 }  # fmt: skip

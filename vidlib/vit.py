@@ -78,6 +78,29 @@ def rotary_angles(positions: Tensor, features: int) -> Tensor:
     return (positions[:, :, None] * frequencies).flatten(1)
 
 
+class SwiGLU(nn.Module):
+    """Gated feed-forward network (Shazeer 2020, arXiv 2002.05202): W₃(silu(W₁x) ∘ W₂x).
+
+    Its two projections are multiplied, so content can be combined with motion in one step. The hidden width is 2/3 of
+    ``hidden``, which keeps the weights as many as without the gate.
+
+    Args:
+        dim: width of a token.
+        hidden: hidden width of an ungated network with as many weights.
+    """
+
+    def __init__(self, dim: int, hidden: int) -> None:
+        super().__init__()
+        width = max(8, 8 * round(hidden * 2 / 3 / 8))  # multiples of 8 keep matrix units busy
+        self.widen = nn.Linear(dim, 2 * width)
+        self.narrow = nn.Linear(width, dim)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``(..., dim)`` to the same shape."""
+        gate, value = self.widen(x).chunk(2, dim=-1)
+        return self.narrow(F.silu(gate) * value)
+
+
 class Block(nn.Module):
     """Pre-norm attention along one axis of the tokens, then a pre-norm feed-forward network, both residual.
 
@@ -85,15 +108,21 @@ class Block(nn.Module):
         dim, heads: see :class:`Attention`.
         axis: ``"time"`` (a patch attends to itself in all frames) or ``"space"`` (to all patches of its frame).
         expand: hidden width of the feed-forward network as a multiple of ``dim``.
+        feed: ``"swiglu"`` (:class:`SwiGLU`) or ``"gelu"`` (two linear layers with a GELU between, as in Dosovitskiy).
     """
 
-    def __init__(self, dim: int, heads: int, axis: str, expand: int = 4) -> None:
+    def __init__(self, dim: int, heads: int, axis: str, expand: int = 4, feed: str = "swiglu") -> None:
         super().__init__()
         self.axis = axis
         self.norm_attention = nn.LayerNorm(dim)
         self.attention = Attention(dim, heads)
         self.norm_feed = nn.LayerNorm(dim)
-        self.feed = nn.Sequential(nn.Linear(dim, expand * dim), nn.GELU(), nn.Linear(expand * dim, dim))
+        hidden = expand * dim
+        self.feed = (
+            SwiGLU(dim, hidden)
+            if feed == "swiglu"
+            else nn.Sequential(nn.Linear(dim, hidden), nn.GELU(), nn.Linear(hidden, dim))
+        )
 
     def forward(self, x: Tensor, angles: Tensor, return_attention: bool = False) -> tuple[Tensor, Tensor | None]:
         """Tokens ``(B, T, N, dim)`` to the same shape, and the attention weights where asked."""
@@ -124,7 +153,7 @@ class VideoTransformer(nn.Module):
         dim: width of a token.
         layers: encoder layers.
         heads: attention heads.
-        expand: see :class:`Block`.
+        expand, feed: see :class:`Block`.
         context: pixels around a patch that its token sees as well; 0 cuts the frame into separate patches.
         decoder: width of a token in the decoder.
 
@@ -144,16 +173,19 @@ class VideoTransformer(nn.Module):
         layers: int = 6,
         heads: int = 6,
         expand: int = 4,
+        feed: str = "swiglu",
         context: int = 0,
         decoder: int = 256,
     ) -> None:
         super().__init__()
         self.config = {
             "past": past, "horizon": horizon, "channels": channels, "size": size, "patch": patch, "dim": dim,
-            "layers": layers, "heads": heads, "expand": expand, "context": context, "decoder": decoder,
+            "layers": layers, "heads": heads, "expand": expand, "feed": feed, "context": context, "decoder": decoder,
         }  # fmt: skip
-        check_counts(**{name: value for name, value in self.config.items() if name != "context"})
+        check_counts(**{name: value for name, value in self.config.items() if name not in ("context", "feed")})
         check_counts(0, context=context)
+        if feed not in ("swiglu", "gelu"):
+            raise ValueError(f"feed is {feed!r}, expected 'swiglu' or 'gelu'.")
         if size % patch or patch % 2:
             raise ValueError(f"patch is {patch}, expected an even number that divides size, which is {size}.")
         if dim % (4 * heads):
@@ -168,7 +200,7 @@ class VideoTransformer(nn.Module):
         self.position = nn.Parameter(torch.randn(1, 1, self.grid**2, dim) * 0.02)
         self.time = nn.Parameter(torch.randn(1, past, 1, dim) * 0.02)
         self.encoder = nn.ModuleList(
-            nn.ModuleList(Block(dim, heads, axis, expand) for axis in ("time", "space")) for _ in range(layers)
+            nn.ModuleList(Block(dim, heads, axis, expand, feed) for axis in ("time", "space")) for _ in range(layers)
         )
         cells = torch.cartesian_prod(torch.arange(self.grid), torch.arange(self.grid))  # (N, 2): row, column
         half = dim // heads // 2
