@@ -279,3 +279,27 @@ def test_a_scheduler_that_does_not_answer_is_a_sentence(notebook, tmp_path, monk
     monkeypatch.setattr(dask.distributed, "Client", refuse)
     with pytest.raises(RuntimeError, match=r"No Dask scheduler answers at tcp://127\.0\.0\.1:1"):
         batch.sweep(notebook, {"EPOCHS": [1]}, tmp_path / "out", scheduler="tcp://127.0.0.1:1")
+
+
+def test_refreshed_notebooks_keep_their_source_and_get_clean_outputs(course, tmp_path):
+    write_notebook(course / "01_first.ipynb", "print(1)\nprint(EPOCHS)", "import os; os.environ['VIDLIB_GIFS']")
+    before = nbformat.read(course / "01_first.ipynb", as_version=4)
+    untouched = (course / "02_second.ipynb").read_bytes()
+    batch.refresh_notebooks(["01"], tmp_path / "out", progress=False)
+    after = nbformat.read(course / "01_first.ipynb", as_version=4)
+    assert [c.source for c in after.cells] == [c.source for c in before.cells]
+    assert [c.id for c in after.cells] == [c.id for c in before.cells]
+    assert [c.execution_count for c in after.cells] == [1, 2, 3]
+    assert [o.get("text") for o in after.cells[1].outputs] == ["1\n2\n"]
+    assert after.cells[2].outputs[0].data["text/plain"] == "'datavisualization'"
+    assert "papermill" not in json.dumps(after) and "iopub" not in json.dumps(after)
+    assert (course / "02_second.ipynb").read_bytes() == untouched
+
+
+def test_a_notebook_that_fails_to_refresh_is_left_as_it_was(course, tmp_path):
+    before = (course / "02_second.ipynb").read_bytes()  # it asserts what only the smoke profile gives
+    with pytest.raises(batch.NotebookFailed, match="02_second"):
+        batch.refresh_notebooks(["02"], tmp_path / "out", progress=False)
+    assert (course / "02_second.ipynb").read_bytes() == before
+    with pytest.raises(ValueError, match="no notebook begins with 07"):
+        batch.refresh_notebooks(["07"], tmp_path / "out", progress=False)

@@ -147,7 +147,8 @@ def test_without_a_course_around_it_the_working_directory_is_the_root(tmp_path, 
 def test_provenance_names_versions_profile_and_hashes(checkout, capsys):
     here = course.setup("smoke", digits="builtin")
     capsys.readouterr()
-    here.provenance(protocol="test digits", file=here.root / "a.gif", kept=here.runs / "b.gif", home=Path.home() / "c")
+    extra = {"file": here.root / "a.gif", "kept": here.runs / "b.gif", "home": Path.home() / "c"}
+    here.provenance(*weights.pretrained_names(), protocol="test digits", **extra)
     out = capsys.readouterr().out
     said = dict(line.split("  ", maxsplit=1) for line in out.splitlines())
     said = {name: value.strip() for name, value in said.items()}
@@ -164,9 +165,8 @@ def test_provenance_names_versions_profile_and_hashes(checkout, capsys):
 
 def test_provenance_names_shipped_weights(monkeypatch, capsys):
     here = course.setup(digits="builtin")
-    monkeypatch.setattr(course, "pretrained_names", lambda: ["convlstm"])
     monkeypatch.setattr(course, "model_card", lambda name: {"weights_sha256": "ab" * 32})
-    here.provenance()
+    here.provenance("convlstm")
     assert "weights convlstm   sha256 abababababababab…\n" in capsys.readouterr().out
 
 

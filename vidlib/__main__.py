@@ -109,6 +109,12 @@ def _gifs(options: argparse.Namespace) -> None:
     batch.run_notebooks("smoke", options.out, {"DIGITS": options.digits})
 
 
+def _refresh(options: argparse.Namespace) -> None:
+    from vidlib import batch
+
+    batch.refresh_notebooks(options.names)
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m vidlib", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="command")
@@ -149,6 +155,10 @@ def _parser() -> argparse.ArgumentParser:
     sweep.add_argument("--workers", type=int, default=2, help="runs at a time on this machine")
     sweep.add_argument("--scheduler", help="address of a Dask scheduler to use instead")
     sweep.set_defaults(run=_sweep)
+
+    refresh = commands.add_parser("refresh", help="run notebooks and save their outputs and GIFs in the course")
+    refresh.add_argument("names", nargs="*", help="first letters of the notebooks, such as 02; none runs all")
+    refresh.set_defaults(run=_refresh)
 
     gifs = commands.add_parser("gifs", help="rebuild the GIFs in datavisualization from the shipped weights")
     gifs.add_argument("--digits", default="mnist", help="mnist, builtin, auto or a folder of images")

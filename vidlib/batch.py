@@ -183,6 +183,48 @@ def run_notebooks(
     return executed
 
 
+def refresh_notebooks(names: Sequence[str] = (), out: str | Path = "runs/refresh", *, progress: bool = True) -> None:
+    """Run notebooks at the laptop profile and save their new outputs, and the GIFs, in the course itself.
+
+    Args:
+        names: the first letters of the notebooks to run, such as ``"02"``; none runs all.
+        out: folder for what else they write.
+
+    Raises:
+        ValueError: no notebook of that name.
+        NotebookFailed: as :func:`run_notebook`; that notebook is left as it was.
+    """
+    import nbformat
+
+    chosen = [path for path in notebooks() if not names or path.name.startswith(tuple(names))]
+    if not chosen:
+        raise ValueError(f"no notebook begins with {' or '.join(names)}: there are {[p.stem for p in notebooks()]}.")
+    for path in chosen:
+        with _environment("VIDLIB_GIFS", "datavisualization"):
+            executed = nbformat.read(run_notebook(path, out, progress=progress), as_version=4)
+        for place in (executed, *executed.cells):
+            place.metadata.pop("papermill", None)  # when and where it ran is nobody's business
+        for cell in executed.cells:
+            cell.metadata.pop("execution", None)
+            if not cell.metadata.get("tags", True):
+                del cell.metadata["tags"]
+            cell.get("outputs", [])[:] = _joined(cell.get("outputs", []))
+        with atomic_write(path) as file:
+            nbformat.write(executed, file)
+
+
+def _joined(outputs: list[Any]) -> list[Any]:
+    """Neighbouring pieces of one stream as one output, however the kernel happened to cut it."""
+    joined: list[Any] = []
+    for output in outputs:
+        same = joined and output.output_type == joined[-1].output_type == "stream" and output.name == joined[-1].name
+        if same:
+            joined[-1].text += output.text
+        else:
+            joined.append(output)
+    return joined
+
+
 def prepare_notebooks(profile: str | Path, out: str | Path) -> list[Path]:
     """Copy all notebooks with a profile's parameters injected and the saved outputs kept, without running them.
 

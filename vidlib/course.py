@@ -21,7 +21,7 @@ import torch
 from vidlib import viz
 from vidlib.digits import SPLITS, describe, load_digits
 from vidlib.files import atomic_write
-from vidlib.weights import model_card, package_version, pretrained_names
+from vidlib.weights import model_card, package_version
 
 PROFILES = ("smoke", "laptop", "full")
 _HARMLESS = (  # warnings that a learner can do nothing about
@@ -50,10 +50,11 @@ class Course:
     runs: Path
     gif_folder: Path
 
-    def provenance(self, **extra: object) -> None:
+    def provenance(self, *weights: str, **extra: object) -> None:
         """Print what made the numbers above: versions, profile, digits and shipped weights with their SHA-256.
 
         Args:
+            weights: names of the shipped models that the notebook used.
             extra: further lines, name and value. Paths of this machine are shortened.
         """
         facts = {"profile": self.profile, **_versions(), "device": self.device.type}
@@ -61,7 +62,7 @@ class Course:
             digits = load_digits(self.digits, split)
             source = self.digits if self.digits in ("mnist", "builtin") else "own images"
             facts[f"{split} digits"] = f"{source}, {len(digits):,}, sha256 {digits.sha256[:16]}…"
-        for name in pretrained_names():
+        for name in weights:
             facts[f"weights {name}"] = f"sha256 {model_card(name)['weights_sha256'][:16]}…"
         _print_facts(facts | {name: self._without_paths(str(value)) for name, value in extra.items()})
 
