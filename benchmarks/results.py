@@ -2,29 +2,37 @@
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
+
 from vidlib.weights import model_card, pretrained_names
 
+START, END = "<!-- results: `python -m benchmarks.results README.md` -->", "<!-- end of results -->"
 FIGURES = {"mse": ("MSE ↓", 2), "mae": ("MAE ↓", 2), "ssim": ("SSIM ↑", 4),
            "ssim_published": ("SSIM as published ↑", 4), "psnr": ("PSNR ↑", 2)}  # fmt: skip
 
 
 def table() -> str:
-    """One row per shipped model, then both baselines; all on the clips that the line below names."""
-    cards = {name: model_card(name) for name in pretrained_names()}
-    tests = {card["test"] for card in cards.values()}
-    if len(tests) != 1:
-        raise ValueError(f"the cards are scored on {sorted(tests)}, expected one test set: publish them again.")
+    """One table for each set of test clips, since scores of different clips never stand in one: models, baselines."""
+    by_test: dict[str, dict[str, dict]] = {}
+    for name in pretrained_names():
+        card = model_card(name)
+        by_test.setdefault(card["test"], {})[name] = card
+    return "\n\n".join(_table(test, cards) for test, cards in by_test.items())
+
+
+def _table(test: str, cards: dict[str, dict]) -> str:
     titles = " | ".join(title for title, _ in FIGURES.values())
     lines = [f"| model | parameters | clips seen | {titles} |", "| --- " * (3 + len(FIGURES)) + "|"]
     for name, card in cards.items():
         lines.append(_row(name, f"{card['parameters']:,}", f"{card['clips_seen']:,}", card["metrics"]["model"]))
     for name in ("all-black", "copy-last"):
         lines.append(_row(name, "", "", next(iter(cards.values()))["metrics"][name]))
-    lines += ["", f"Scored on {tests.pop()}. MSE and MAE are sums over the 4,096 pixels of a frame."]
+    lines += ["", f"Scored on {test}. MSE and MAE are sums over the 4,096 pixels of a frame."]
     for name, card in cards.items():
         lines.append(
             f"[{name}](vidlib/pretrained/{name}.md): {card['hardware']}, {card['duration']}, "
-            f"weights {card['weights_sha256'][:12]}."
+            f"weights {card['weights_sha256'][:12]}, `{card['scored_with']}`."
         )
     return "\n".join(lines)
 
@@ -34,5 +42,17 @@ def _row(name: str, parameters: str, clips: str, metrics: dict[str, float]) -> s
     return f"| {name} | {parameters} | {clips} | {figures} |"
 
 
+def write(file: Path) -> None:
+    """Put the table between the marks of a Markdown file."""
+    before, start, rest = file.read_text(encoding="utf-8").partition(START)
+    _, end, after = rest.partition(END)
+    if not (start and end):
+        raise ValueError(f"{file} has no lines {START!r} and {END!r}: add them where the table belongs.")
+    file.write_text(f"{before}{start}\n{table()}\n{end}{after}", encoding="utf-8")
+
+
 if __name__ == "__main__":
-    print(table())
+    if len(sys.argv) > 1:
+        write(Path(sys.argv[1]))
+    else:
+        print(table())

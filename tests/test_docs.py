@@ -129,4 +129,6 @@ def test_the_installed_package_is_this_one():
 def test_the_readme_shows_the_results_of_the_shipped_weights():
     from benchmarks import results
 
-    assert results.table() in (ROOT / "README.md").read_text(encoding="utf-8"), "paste `python -m benchmarks.results`"
+    assert results.table() in (ROOT / "README.md").read_text(encoding="utf-8"), (
+        "run `python -m benchmarks.results README.md`"
+    )
