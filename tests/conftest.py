@@ -8,6 +8,7 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 
 import matplotlib
 import pytest
+import torch
 
 matplotlib.use("Agg")
 
@@ -18,3 +19,9 @@ def runs_folder(tmp_path_factory, monkeypatch):
     folder = tmp_path_factory.mktemp("runs")
     monkeypatch.setenv("VIDLIB_RUNS", str(folder))
     return folder
+
+
+@pytest.fixture(autouse=True)
+def same_numbers():
+    """A test that draws at random draws the same numbers every time, alone or among others."""
+    torch.manual_seed(0)
