@@ -56,13 +56,13 @@ def _score(options: argparse.Namespace) -> None:
     from vidlib import metrics, recipes
     from vidlib.baselines import AllBlack, CopyLast
     from vidlib.files import atomic_write
-    from vidlib.weights import load_model, load_pretrained
+    from vidlib.weights import load_trained
 
     clips = recipes.test_clips(options.digits, options.clips)
     device = options.device or ("cuda" if torch.cuda.is_available() else "cpu")
     models = {"copy-last": CopyLast(), "all-black": AllBlack()}
     for name in options.models:
-        models[name] = load_model(name) if name.endswith(".safetensors") else load_pretrained(name)
+        models[name] = load_trained(name)
     scores = {name: metrics.evaluate(model, clips, device=device) for name, model in models.items()}
     print(f"\n{clips.describe()}\n")
     print(metrics.table(scores))
@@ -105,8 +105,7 @@ def _sweep(options: argparse.Namespace) -> None:
 def _gifs(options: argparse.Namespace) -> None:
     from vidlib import batch
 
-    os.environ["VIDLIB_GIFS"] = "datavisualization"
-    batch.run_notebooks("smoke", options.out, {"DIGITS": options.digits})
+    batch.rebuild_gifs(options.digits, options.out)
 
 
 def _refresh(options: argparse.Namespace) -> None:

@@ -24,6 +24,7 @@ from vidlib.files import atomic_write
 NOTEBOOKS = Path(__file__).resolve().parent.parent / "notebooks"
 # Kernels learn from this variable where to write; unset, they write to `runs` in the checkout.
 RUNS_VARIABLE = "VIDLIB_RUNS"
+_SHOWN_GIFS = ("VIDLIB_GIFS", "datavisualization")  # set for kernels that shall write what README and notebooks show
 
 # That variable is set in the environment of this process, which its threads share: one run at a time in a process.
 _one_at_a_time = threading.Lock()
@@ -200,7 +201,7 @@ def refresh_notebooks(names: Sequence[str] = (), out: str | Path = "runs/refresh
     if not chosen:
         raise ValueError(f"no notebook begins with {' or '.join(names)}: there are {[p.stem for p in notebooks()]}.")
     for path in chosen:
-        with _environment("VIDLIB_GIFS", "datavisualization"):
+        with _environment(*_SHOWN_GIFS):
             executed = nbformat.read(run_notebook(path, out, progress=progress), as_version=4)
         for place in (executed, *executed.cells):
             place.metadata.pop("papermill", None)  # when and where it ran is nobody's business
@@ -211,6 +212,17 @@ def refresh_notebooks(names: Sequence[str] = (), out: str | Path = "runs/refresh
             cell.get("outputs", [])[:] = _joined(cell.get("outputs", []))
         with atomic_write(path) as file:
             nbformat.write(executed, file)
+
+
+def rebuild_gifs(digits: str = "mnist", out: str | Path = "runs/for-gifs") -> None:
+    """Rebuild the GIFs that the course shows from the shipped weights, by the smoke runs of the notebooks.
+
+    Args:
+        digits: as in :func:`vidlib.digits.load_digits`.
+        out: folder for what else the notebooks write.
+    """
+    with _environment(*_SHOWN_GIFS):
+        run_notebooks("smoke", out, {"DIGITS": digits})
 
 
 def _joined(outputs: list[Any]) -> list[Any]:

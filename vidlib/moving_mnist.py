@@ -21,7 +21,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from vidlib.digits import SIZE, SPLITS, Digits, data_folder, describe, load_digits
-from vidlib.video import check_counts
+from vidlib.video import check_counts, to_float
 
 CANVAS = 64  # height and width of a frame in pixels
 FREE_RANGE = CANVAS - SIZE  # how far a digit's corner can travel: 36 pixels
@@ -32,6 +32,9 @@ _STRIP = (SIZE - 1) * CANVAS + SIZE
 _CACHED = 16  # clips pasted together on a CPU: 1.3 MB, which its cache holds
 OFFICIAL_MD5 = "be083ec986bfe91a449d63653c411eb2"
 _WORDS = 4  # random numbers of one digit: which image, x, y, angle
+
+
+__all__ = ["MovingMNIST", "Trajectories", "official_test_set", "paste", "step", "to_float"]
 
 
 class Trajectories(NamedTuple):
@@ -210,19 +213,6 @@ class MovingMNIST(Dataset):
         if len(outside):
             raise IndexError(f"clip {outside[0]} is not in a set of {len(self):,} clips.")
         return wrapped
-
-
-def to_float(clips: Tensor) -> Tensor:
-    """Stored clips as a model wants them: uint8 ``(..., H, W)`` to float32 in [0, 1].
-
-    Raises:
-        ValueError: not uint8 (they would be divided twice).
-    """
-    if clips.dtype != torch.uint8:
-        raise ValueError(
-            f"clips have dtype {clips.dtype}, expected stored clips in torch.uint8: they seem to be converted already."
-        )
-    return clips.float() / 255
 
 
 def official_test_set(root: str | Path | None = None, *, download: bool = True) -> np.ndarray:

@@ -31,7 +31,7 @@ from vidlib.files import atomic_write
 from vidlib.metrics import evaluate
 from vidlib.moving_mnist import MovingMNIST
 from vidlib.training import History, fit, read_history
-from vidlib.weights import ARCHITECTURES, load_model, load_pretrained, model_card, publish, save_model
+from vidlib.weights import ARCHITECTURES, load_trained, model_card, publish, save_model
 
 PROFILES = ("smoke", "laptop", "full")
 VALIDATION_SEED, TEST_SEED = 1, 2
@@ -247,7 +247,7 @@ def publish_run(
 
 def _load_start(model: nn.Module, start: str) -> int:
     """Copy weights into a fresh model; returns how many clips they have seen already."""
-    trained = load_model(start) if start.endswith(".safetensors") else load_pretrained(start)
+    trained = load_trained(start)
     if type(trained) is not type(model) or trained.config != model.config:
         raise ValueError(
             f"{start} is a {type(trained).__name__} with {trained.config}, expected a {type(model).__name__} with "

@@ -79,6 +79,19 @@ def check_counts(lowest: int = 1, /, **counts: int) -> None:
             raise ValueError(f"{name} is {value!r}, expected a whole number of at least {lowest}.")
 
 
+def to_float(clips: Tensor) -> Tensor:
+    """Stored clips as a model wants them: uint8 ``(..., H, W)`` to float32 in [0, 1].
+
+    Raises:
+        ValueError: not uint8 (they would be divided twice).
+    """
+    if clips.dtype != torch.uint8:
+        raise ValueError(
+            f"clips have dtype {clips.dtype}, expected stored clips in torch.uint8: they seem to be converted already."
+        )
+    return clips.float() / 255
+
+
 def float_batch(
     clips: Sequence, indices: Sequence[int], frames: int, device: torch.device | str | None = None
 ) -> Tensor:
@@ -109,4 +122,4 @@ def float_batch(
             f"clips have {video.shape[1]} frames, expected at least past + horizon = {frames}: "
             f"make longer clips with MovingMNIST(..., frames={frames}), or ask for a shorter horizon."
         )
-    return video[:, :frames].to(device).float() / 255
+    return to_float(video[:, :frames].to(device))

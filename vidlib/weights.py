@@ -127,6 +127,15 @@ def load_pretrained(name: str) -> nn.Module:
     return load_model(_pretrained_file(name))
 
 
+def load_trained(name: str) -> nn.Module:
+    """A shipped model by its name, or any saved one by the path of its ``.safetensors`` file.
+
+    Raises:
+        ValueError, FileNotFoundError: as :func:`load_pretrained` and :func:`load_model`.
+    """
+    return load_model(name) if name.endswith(".safetensors") else load_pretrained(name)
+
+
 def model_card(name: str | Path) -> dict[str, Any]:
     """The card of a shipped model, or of the ``.safetensors`` file at a path, with the file's SHA-256.
 
