@@ -212,6 +212,39 @@ def test_a_training_can_start_from_trained_weights(tmp_path):
         torch.testing.assert_close(moved.state_dict()[name], value, rtol=0, atol=1e-7)
 
 
+def test_a_run_that_began_from_trained_weights_owns_their_history(tmp_path):
+    settings = TINY | {"epochs": 2}
+    quiet = {"digits": "builtin", "progress": False}
+    recipes.train(recipe("convlstm", "smoke", **settings), tmp_path / "first", **quiet)
+    start = tmp_path / "first" / "model.safetensors"
+    for name in ("second", "third"):  # a chain of three
+        recipes.train(recipe("convlstm", "smoke", **settings, start=str(start)), tmp_path / name, **quiet)
+        start = tmp_path / name / "model.safetensors"
+    shipped = recipes.publish_run(
+        tmp_path / "third", "tiny", clips=2, digits="builtin", folder=tmp_path / "shipped", progress=False
+    )
+    runs = [read_history(tmp_path / name / "history.csv") for name in ("first", "second", "third")]
+    kept = [rows[: 1 + min(range(2), key=lambda i: rows[i]["validation_mse"])] for rows in runs[:2]] + [runs[2]]
+    whole = read_history(shipped.with_name("tiny-history.csv"))
+    assert [row["train_loss"] for row in whole] == [row["train_loss"] for rows in kept for row in rows]
+    assert [row["clips"] for row in whole] == [4 * (i + 1) for i in range(len(whole))]
+    assert [row["epoch"] for row in whole] == [1 + i for i in range(len(whole))]
+    best = min(runs[2], key=lambda row: row["validation_mse"])
+    assert model_card(shipped)["clips_seen"] == 4 * (len(kept[0]) + len(kept[1]) + best["epoch"])
+
+
+def test_a_run_that_moves_to_another_machine_names_both(tmp_path, monkeypatch):
+    def stop(model, row):
+        raise KeyboardInterrupt
+
+    chosen = recipe("convlstm", "smoke", **(TINY | {"epochs": 3}))
+    for machine in ("a laptop", "a server", "a server"):
+        monkeypatch.setattr(recipes, "hardware", lambda machine=machine: machine)
+        with pytest.raises(KeyboardInterrupt):
+            recipes.train(chosen, tmp_path, digits="builtin", progress=False, resume=True, on_epoch=stop)
+    assert json.loads((tmp_path / "run.json").read_text())["hardware"] == "a laptop; then a server"
+
+
 def test_a_start_of_another_shape_is_one_sentence(tmp_path):
     first = recipes.recipe("convlstm", "smoke", epochs=1)
     recipes.train(first, tmp_path / "first", digits="builtin", progress=False)

@@ -223,6 +223,14 @@ def test_history_from_rows_and_from_csv_is_the_same_picture(tmp_path):
     assert viz.history_curves(rows, log=True).axes[0].get_yscale() == "log"
 
 
+def test_history_of_unequal_epochs_runs_along_the_clips():
+    rows = [{"epoch": i + 1, "clips": c, "train_loss": 9.0, "validation_mse": 8.0} for i, c in enumerate([10, 20, 50])]
+    axes = viz.history_curves(rows).axes[0]
+    assert axes.get_xlabel() == "training clips seen" and axes.lines[0].get_xdata().tolist() == [10, 20, 50]
+    axes = viz.history_curves(rows[:2]).axes[0]
+    assert axes.get_xlabel() == "epoch" and axes.lines[0].get_xdata().tolist() == [1, 2]
+
+
 def test_horizon_curves_begin_at_the_first_predicted_frame_and_labels_do_not_overlap():
     curves = {"ConvLSTM": torch.tensor([3.0, 5.0]), "transformer": np.array([3.0, 5.0]), "copy last": [9, 9]}
     figure = viz.horizon_curves(curves, metric="MSE per frame", first_frame=11)

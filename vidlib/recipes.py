@@ -30,8 +30,8 @@ from vidlib.digits import Digits, describe, load_digits
 from vidlib.files import atomic_write
 from vidlib.metrics import evaluate
 from vidlib.moving_mnist import MovingMNIST
-from vidlib.training import History, fit, read_history
-from vidlib.weights import ARCHITECTURES, load_trained, model_card, publish, save_model
+from vidlib.training import COUNTS, History, fit, read_history, write_history
+from vidlib.weights import ARCHITECTURES, PRETRAINED, load_trained, publish, save_model
 
 PROFILES = ("smoke", "laptop", "full")
 VALIDATION_SEED, TEST_SEED = 1, 2
@@ -150,14 +150,15 @@ def train(
     """
     training = load_digits(digits, "train")
     model = build(recipe)
-    before = 0
-    if recipe.start:
-        before = _load_start(model, recipe.start)
+    before = _load_start(model, recipe.start) if recipe.start else []
+    first = None
 
     def after_epoch(averaged: nn.Module, row: dict[str, float]) -> None:
+        nonlocal first
         # not before: now the folder is surely this run's own, and a failed start has left nothing behind
-        if row["epoch"] == 1 or not (Path(out) / "run.json").exists():
-            _write_run(recipe, training, Path(out), before)
+        if first is None:
+            first = row["epoch"]
+            _write_run(recipe, training, Path(out), before, resumed=first > 1)
         if on_epoch:
             on_epoch(averaged, row)
 
@@ -213,7 +214,8 @@ def publish_run(
     for file in ("run.json", "history.csv", "best.safetensors"):
         if not (run / file).exists():
             raise FileNotFoundError(f"{run} has no {file}, expected the folder of a training: name its --out.")
-    facts, history = json.loads((run / "run.json").read_text()), read_history(run / "history.csv")
+    facts = json.loads((run / "run.json").read_text())
+    before, history = facts["history_before"], read_history(run / "history.csv")
     recipe = Recipe(**facts["recipe"])
     model = build(recipe)
     model.load_state_dict(load_file(run / "best.safetensors"))
@@ -222,18 +224,19 @@ def publish_run(
     test = test_clips(digits, clips)
     models = {"model": model, "copy-last": CopyLast(), "all-black": AllBlack()}
     scores = {key: evaluate(m, test, device=device, progress=progress) for key, m in models.items()}
-    best = min(history, key=lambda row: row["validation_mse"])
-    hours = sum(row["seconds"] for row in history) / 3600
+    best = _best(history)
+    whole = _go_on(before, history)
+    hours = sum(row["seconds"] for row in whole) / 3600
     card = {
         "recipe": facts["recipe"],
         "data": facts["data"],
         "digits_sha256": facts["digits_sha256"],
-        "clips_seen": facts.get("clips_before", 0) + best["clips"],
+        "clips_seen": whole[len(before) + history.index(best)]["clips"],
         "epochs": f"{best['epoch']} of {recipe.epochs}, the best of {history[-1]['epoch']} on validation clips",
         "test": test.describe(),
         "metrics": {key: s.overall for key, s in scores.items()},
         "hardware": facts["hardware"],
-        "duration": f"{hours:.2f} hours of wall time for {history[-1]['epoch']} epochs",
+        "duration": f"{hours:.2f} hours of wall time for {whole[-1]['epoch']} epochs",
         "date": time.strftime("%Y-%m-%d"),
         "trained_with": facts["command"],
         "scored_with": f"python -m vidlib score {name} --clips {clips} --digits {test.digits.source}",
@@ -241,12 +244,12 @@ def publish_run(
     }
     shipped = publish(model, name, card, folder=folder)
     with atomic_write(shipped.with_name(f"{name}-history.csv")) as file:
-        file.write_bytes((run / "history.csv").read_bytes())
+        write_history(whole, file)
     return shipped
 
 
-def _load_start(model: nn.Module, start: str) -> int:
-    """Copy weights into a fresh model; returns how many clips they have seen already."""
+def _load_start(model: nn.Module, start: str) -> History:
+    """Copy weights into a fresh model; returns the history of their training, if it lies beside them."""
     trained = load_trained(start)
     if type(trained) is not type(model) or trained.config != model.config:
         raise ValueError(
@@ -254,10 +257,26 @@ def _load_start(model: nn.Module, start: str) -> int:
             f"{model.config}: start from weights of the same model."
         )
     model.load_state_dict(trained.state_dict())
-    return int(model_card(start).get("clips_seen", 0))
+    path = Path(start)
+    file = path.with_name("history.csv") if path.suffix else PRETRAINED / f"{start}-history.csv"
+    history = read_history(file) if file.exists() else []
+    # the weights are those of the best epoch: what came after is not in them
+    history = history[: history.index(_best(history)) + 1] if history else []
+    run = path.with_name("run.json")  # a run may itself have begun from other weights
+    return _go_on(json.loads(run.read_text())["history_before"], history) if run.exists() else history
 
 
-def _write_run(recipe: Recipe, digits: Digits, out: Path, before: int) -> None:
+def _best(history: History) -> dict[str, float]:
+    return min(history, key=lambda row: row["validation_mse"])
+
+
+def _go_on(before: History, history: History) -> History:
+    """Two trainings of the same weights as one: epochs, steps and clips are counted on."""
+    last = before[-1] if before else {}
+    return before + [row | {name: last.get(name, 0) + row[name] for name in COUNTS} for row in history]
+
+
+def _write_run(recipe: Recipe, digits: Digits, out: Path, before: History, resumed: bool) -> None:
     """What the model card will have to say and nobody remembers afterwards."""
     # the last part of a full path is enough: a card must not tell where on whose machine it was
     words = [Path(word).name if Path(word).is_absolute() else word for word in sys.argv[1:]]
@@ -266,11 +285,17 @@ def _write_run(recipe: Recipe, digits: Digits, out: Path, before: int) -> None:
         "recipe": dataclasses.asdict(recipe),
         "data": f"fresh clips of {describe(digits)}",
         "digits_sha256": digits.sha256,
-        "clips_before": before,
+        "history_before": before,
         "hardware": hardware(),
         "command": f"python -m vidlib {command}" if command else "vidlib.recipes.train in a notebook or script",
         "torch": torch.__version__,
     }
+    if resumed and (out / "run.json").exists():
+        was = json.loads((out / "run.json").read_text())
+        for name in ("hardware", "torch"):  # a run may move to another machine on its way
+            known = was[name].split("; then ")
+            facts[name] = "; then ".join(known if facts[name] in known else [*known, facts[name]])
+        facts["command"] = was["command"]
     with atomic_write(out / "run.json") as file:
         file.write_text(json.dumps(facts, indent=1))
 

@@ -32,6 +32,7 @@ from vidlib.video import check_counts, float_batch
 
 OPTIMIZERS = ("adam", "adamw", "muon")
 PRECISIONS = ("auto", "no", "bf16", "fp16")
+COUNTS = ("epoch", "steps", "clips")  # columns of a history that are whole numbers
 History = list[dict[str, float]]
 _CHECK_EVERY = 20  # steps between looks at the loss: reading it makes a GPU wait
 
@@ -221,8 +222,15 @@ def read_history(file: str | Path) -> History:
     """A ``history.csv`` as :func:`fit` returns it."""
     with Path(file).open(newline="") as lines:
         rows = list(csv.DictReader(lines))
-    whole = ("epoch", "steps", "clips")
-    return [{name: int(text) if name in whole else float(text) for name, text in row.items()} for row in rows]
+    return [{name: int(text) if name in COUNTS else float(text) for name, text in row.items()} for row in rows]
+
+
+def write_history(history: History, file: str | Path) -> None:
+    """Write what :func:`read_history` reads."""
+    with Path(file).open("w", newline="") as lines:
+        writer = csv.DictWriter(lines, fieldnames=list(history[0]))
+        writer.writeheader()
+        writer.writerows(history)
 
 
 def _pair(clips, indices: range, model: nn.Module, device: torch.device) -> tuple[Tensor, Tensor]:
@@ -305,10 +313,8 @@ def _checkpoint(out: Path, parts: dict, plan: dict, history: History) -> None:
     state = {name: part.state_dict() for name, part in parts.items()}
     with atomic_write(out / "checkpoint.pt") as file:
         torch.save(state | {"plan": plan, "history": history, "random": torch.get_rng_state()}, file)
-    with atomic_write(out / "history.csv") as file, file.open("w", newline="") as lines:
-        writer = csv.DictWriter(lines, fieldnames=list(history[0]))
-        writer.writeheader()
-        writer.writerows(history)
+    with atomic_write(out / "history.csv") as file:
+        write_history(history, file)
 
 
 def _load_best(model: nn.Module, out: Path) -> None:

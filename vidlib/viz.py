@@ -296,7 +296,7 @@ def history_curves(
     log: bool = False,
     title: str = "Learning curves",
 ) -> Figure:
-    """Training and validation MSE per frame over the epochs.
+    """Training and validation MSE per frame over the epochs, or over the clips seen where epochs differ in length.
 
     Args:
         history: rows with ``epoch``, ``train_loss`` and ``validation_mse``, or the CSV file that holds them.
@@ -318,7 +318,12 @@ def history_curves(
         )
     # An epoch that was not validated has an empty cell.
     epoch, train, validation = (np.array([float(row[name] or "nan") for row in history]) for name in needed)
-    figure, axes = _plot("epoch", "MSE per frame" + (" (log scale)" if log else ""), title)
+    along, x = "epoch", epoch
+    if "clips" in history[0]:
+        clips = np.array([float(row["clips"]) for row in history])
+        if np.ptp(np.diff(clips, prepend=0)):
+            along, x = "training clips seen", clips
+    figure, axes = _plot(along, "MSE per frame" + (" (log scale)" if log else ""), title)
     if log:
         axes.set_yscale("log")
         for formatter in (axes.yaxis.set_major_formatter, axes.yaxis.set_minor_formatter):
@@ -327,7 +332,7 @@ def history_curves(
     ends = []
     for name, values, marker, color in (("training", train, "o", BLUE), ("validation", validation, "s", VERMILION)):
         known = np.isfinite(values)
-        axes.plot(epoch[known], values[known], marker=marker if len(epoch) <= 40 else "", color=color, label=name)
+        axes.plot(x[known], values[known], marker=marker if len(epoch) <= 40 else "", color=color, label=name)
         if known.any():
             ends.append((values[known][-1], name, color))
     for name, value in (baselines or {}).items():
