@@ -87,17 +87,28 @@ class ConvLSTMCell(nn.Module):
         driven = None
         if inputs is not None:
             steps = inputs.shape[1]
-            driven = self.from_input(inputs.flatten(0, 1)).unflatten(0, inputs.shape[:2])  # all T steps in one call
+            # all T steps in one call; chunk, because the gradient of an index [t] would be a tensor of all T steps
+            driven = self.from_input(_merge(inputs)).chunk(steps)
         outputs = []
         for t in range(steps):
             if state is None:  # H = 0: its convolution is the bias alone
-                gates = driven[:, t] + self.from_state.bias[:, None, None]
+                gates = driven[t] + self.from_state.bias[:, None, None]
                 state = self.update(gates, None)
             else:
                 gates = self.from_state(state[0])
-                state = self.update(gates if driven is None else gates + driven[:, t], state[1])
+                state = self.update(gates if driven is None else gates + driven[t], state[1])
             outputs.append(state[0])
-        return torch.stack(outputs, dim=1), state
+        return _split(torch.cat(outputs), steps), state
+
+
+def _merge(video: Tensor) -> Tensor:
+    """``(B, T, C, h, w)`` to ``(T·B, C, h, w)``: a view of what :func:`_split` gave, so channels_last stays so."""
+    return video.transpose(0, 1).flatten(0, 1)
+
+
+def _split(frames: Tensor, steps: int) -> Tensor:
+    """``(T·B, C, h, w)`` to ``(B, T, C, h, w)``."""
+    return frames.unflatten(0, (steps, -1)).transpose(0, 1)
 
 
 class ConvLSTM(nn.Module):
@@ -156,7 +167,7 @@ class ConvLSTM(nn.Module):
 
     def encode(self, past: Tensor) -> tuple[list[Tensor], list[State]]:
         """Read the past: H of every layer and step ``(B, T, hidden, h, w)``, and every layer's last state."""
-        x = F.pixel_unshuffle(past.flatten(0, 1), self.patch).unflatten(0, past.shape[:2])  # (B, T, C·p², h, w)
+        x = _split(F.pixel_unshuffle(_merge(past), self.patch), past.shape[1])  # (B, T, C·p², h, w)
         outputs, states = [], []
         for cell in self.encoder:
             x, state = cell(x)
@@ -170,8 +181,8 @@ class ConvLSTM(nn.Module):
         for cell, state in zip(self.forecaster, states, strict=True):
             x, _ = cell(x, state, horizon)
             outputs.append(x)
-        painted = self.paint(torch.cat(outputs, dim=2).flatten(0, 1))  # (B·T, C·p², h, w)
-        return F.pixel_shuffle(painted, self.patch).unflatten(0, (-1, horizon)), outputs
+        painted = self.paint(torch.cat([_merge(h) for h in outputs], dim=1))  # (T·B, C·p², h, w)
+        return _split(F.pixel_shuffle(painted, self.patch), horizon), outputs
 
     def forward(self, past: Tensor) -> Tensor:
         """``(B, past, C, H, W)`` in [0, 1] to ``(B, horizon, C, H, W)``."""
