@@ -1,62 +1,215 @@
-"""Clips per second of a whole training step: forward, loss, backward, clipping, optimiser."""
+"""A whole training step (forward, loss, backward, clipping, optimiser): what each optimisation buys.
+
+Each row is the reference of :mod:`benchmarks.reference` with one thing changed, and the last is all of them, with the
+same weights. The rows take turns, so that all see the same machine. Rows that need a GPU are left out without one.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import copy
+import math
+import multiprocessing
+import random
+import re
+import statistics
 import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
 
+from benchmarks.data_speed import loop_clip
+from benchmarks.reference import ReferenceConvLSTM
 from vidlib import recipes
+from vidlib.digits import load_digits
 from vidlib.moving_mnist import MovingMNIST
-from vidlib.video import float_batch
+from vidlib.video import float_batch, to_float
 from vidlib.weights import load_pretrained, pretrained_names
 
-STEPS = 12  # of each turn; the models take turns, so that all see the same machine
-ROUNDS = 3
+STEPS = 4  # of each turn
+ROUNDS = 5
+FRAMES = 20
 
 
-def models() -> dict[str, tuple[torch.nn.Module, int]]:
-    """The models of the laptop recipes and the shipped ones, with their batch sizes."""
-    found = {}
-    for name, profiles in recipes.RECIPES.items():
-        found[f"{name}, laptop recipe"] = recipes.build(profiles["laptop"]), profiles["laptop"].batch_size
-    for name in pretrained_names():
-        found[f"{name}, shipped"] = load_pretrained(name), 4
-    return found
+@dataclass(frozen=True)
+class Row:
+    """One way of taking the step."""
+
+    name: str
+    build: Callable[[nn.Module], nn.Module] = lambda model: model
+    channels_last: bool = False
+    bf16: bool = False
+    compile: bool = False
+    render: str = ""  # "loop" or "device": make fresh clips in every step; empty: the same batch again
 
 
-def step_seconds(model: torch.nn.Module, batch: torch.Tensor) -> float:
-    """Mean seconds of a training step on one batch ``(B, past + horizon, C, H, W)``."""
-    model.train()
-    optimizer = torch.optim.Adam(model.parameters(), lr=1e-4)
-    past, future = batch[:, : model.past], batch[:, model.past :]
-    for step in range(STEPS + 2):  # the first two warm up
-        if step == 2:
-            _wait(batch.device)
-            start = time.perf_counter()
-        F.mse_loss(model(past), future).backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        optimizer.zero_grad()
-    _wait(batch.device)
-    return (time.perf_counter() - start) / STEPS
+REFERENCE = Row("reference", ReferenceConvLSTM)
+ROWS = (
+    REFERENCE,
+    Row("reference, zeros as the forecaster's input", lambda model: ReferenceConvLSTM(model, zeros=True)),
+    Row("reference, channels_last", ReferenceConvLSTM, channels_last=True),
+    Row("input convolutions batched over time", lambda model: model),
+    Row("reference, bf16", ReferenceConvLSTM, bf16=True),
+    Row("reference, compiled", ReferenceConvLSTM, compile=True),
+    Row("reference, clips from a paste loop", ReferenceConvLSTM, render="loop"),
+    Row("reference, clips rendered on the device", ReferenceConvLSTM, render="device"),
+    Row("vidlib.ConvLSTM, as it is trained", channels_last=True, bf16=True, compile=True, render="device"),
+)
+
+
+def rows(device: torch.device) -> list[Row]:
+    """Those that make sense on the device: a CPU trains in float32 and uncompiled."""
+    if device.type == "cuda":
+        return list(ROWS)
+    last = ROWS[-1]
+    chosen = [row for row in ROWS[:-1] if not (row.bf16 or row.compile)]
+    return [*chosen, Row(last.name, last.build, channels_last=True, render="device")]
+
+
+class Step:
+    """A training step that can be repeated."""
+
+    def __init__(self, row: Row, model: nn.Module, batch_size: int, device: torch.device) -> None:
+        self.row, self.size, self.device = row, batch_size, device
+        self.clips = MovingMNIST(10**9, digits=load_digits("auto", "train"))
+        self.generator, self.position = random.Random(0), 0
+        layout = torch.channels_last if row.channels_last else torch.contiguous_format
+        self.model = row.build(copy.deepcopy(model)).to(device, memory_format=layout).train()
+        self.run = torch.compile(self.model) if row.compile else self.model
+        self.optimizer = torch.optim.Adam(self.model.parameters(), lr=1e-4)
+        self.batch = self.video()
+
+    def video(self) -> Tensor:
+        """A batch ``(B, FRAMES, 1, 64, 64)`` of fresh clips."""
+        if self.row.render == "loop":
+            clips = np.stack([loop_clip(self.clips.digits.images, self.generator) for _ in range(self.size)])
+            return to_float(torch.from_numpy(clips).to(self.device))
+        self.position += self.size
+        return float_batch(self.clips, range(self.position - self.size, self.position), FRAMES, self.device)
+
+    def __call__(self) -> None:
+        batch = self.video() if self.row.render else self.batch
+        past, future = batch[:, : self.model.past], batch[:, self.model.past :]
+        with torch.autocast(self.device.type, torch.bfloat16) if self.row.bf16 else contextlib.nullcontext():
+            loss = F.mse_loss(self.run(past), future)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+
+
+def seconds(step: Callable[[], object], device: torch.device, times: int = STEPS) -> float:
+    """Mean seconds of a call."""
+    _wait(device)
+    start = time.perf_counter()
+    for _ in range(times):
+        step()
+    _wait(device)
+    return (time.perf_counter() - start) / times
+
+
+def peak_memory(index: int, model: nn.Module, batch_size: int, device: torch.device) -> float:
+    """GiB that two training steps need at their peak beyond an idle process; NaN where that can't be known."""
+    if device.type == "cuda":
+        step = Step(rows(device)[index], model, batch_size, device)
+        torch.cuda.reset_peak_memory_stats()
+        step(), step()
+        return torch.cuda.max_memory_allocated() / 2**30
+    # a process of its own, because the operating system only keeps the highest peak that there ever was
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        return pool.apply(_peak_of_this_process, (index, model.config, type(model), batch_size))
+
+
+def _peak_of_this_process(index: int, config: dict, kind: type[nn.Module], batch_size: int) -> float:
+    step = Step(rows(torch.device("cpu"))[index], kind(**config), batch_size, torch.device("cpu"))
+    try:
+        Path("/proc/self/clear_refs").write_text("5")  # Linux: forget the peak that importing torch was
+    except OSError:
+        return math.nan
+    before = _kib("VmHWM")
+    step(), step()
+    return (_kib("VmHWM") - before) / 2**20
+
+
+def _kib(name: str) -> int:
+    """A line of the process's own memory table, in KiB (Linux)."""
+    return int(re.search(rf"{name}:\s+(\d+)", Path("/proc/self/status").read_text())[1])
+
+
+def matmul_peak(device: torch.device, dtype: torch.dtype) -> float:
+    """FLOP/s of a large square matrix product, the best of several: what the device can do at all."""
+    side = 8192 if device.type == "cuda" else 1536
+    a = torch.randn(side, side, device=device, dtype=dtype)
+    return 2 * side**3 / min(seconds(lambda: a @ a, device, times=2) for _ in range(8))
+
+
+def step_flops(step: Step) -> int:
+    """FLOPs of the convolutions and matrix products of one training step."""
+    with FlopCounterMode(display=False) as counter:
+        F.mse_loss(step.model(step.batch[:, : step.model.past]), step.batch[:, step.model.past :]).backward()
+    step.optimizer.zero_grad()
+    return counter.get_total_flops()
+
+
+def compare(model: nn.Module, batch_size: int, device: torch.device) -> list[dict[str, float | str]]:
+    """Every row: clips per second, ratio to the reference in the same turns, share of the matmul peak, peak memory."""
+    chosen = rows(device)
+    steps = [Step(row, model, batch_size, device) for row in chosen]
+    needed = min(step_flops(step) for step in steps)  # convolving the empty first state is no useful work
+    for step in steps:
+        step(), step()
+    turns = [[seconds(step, device) for step in steps] for _ in range(ROUNDS)]
+    peaks = {
+        dtype: matmul_peak(device, dtype) for dtype in {torch.bfloat16 if r.bf16 else torch.float32 for r in chosen}
+    }
+    table = []
+    for index, row in enumerate(chosen):
+        taken = statistics.median(turn[index] for turn in turns)
+        table.append(
+            {
+                "row": row.name,
+                "clips_per_second": batch_size / taken,
+                "ratio": statistics.median(turn[0] / turn[index] for turn in turns),
+                "share": needed / taken / peaks[torch.bfloat16 if row.bf16 else torch.float32],
+                "memory": peak_memory(index, model, batch_size, device),
+            }
+        )
+    return table
+
+
+def prediction_milliseconds(model: nn.Module, device: torch.device) -> float:
+    """Milliseconds for the ten future frames of one clip."""
+    past = float_batch(MovingMNIST(1), range(1), FRAMES, device)[:, : model.past]
+    model = model.to(device).eval()
+    with torch.inference_mode():
+        model(past)
+        return 1000 * statistics.median(seconds(lambda: model(past), device) for _ in range(ROUNDS))
 
 
 def main() -> None:
     device = torch.accelerator.current_accelerator(check_available=True) or torch.device("cpu")
-    clips, found = MovingMNIST(1_000), models()
-    rates: dict[str, list[float]] = {name: [] for name in found}
-    for _ in range(ROUNDS):
-        for name, (model, size) in found.items():
-            batch = float_batch(clips, range(size), model.past + model.horizon, device)
-            rates[name].append(size / step_seconds(model.to(device), batch))
-    print(f"Training steps on {recipes.hardware()}, float32\n")
-    print("| model | parameters | clips in a batch | clips/s |")
-    print("| --- | --- | --- | --- |")
-    for name, (model, size) in found.items():
-        count = sum(p.numel() for p in model.parameters())
-        print(f"| {name} | {count:,} | {size} | {sorted(rates[name])[ROUNDS // 2]:.1f} |")
+    full = device.type == "cuda"
+    recipe = recipes.recipe("convlstm", "full")
+    model, size = (recipes.build(recipe), recipe.batch_size) if full else (load_pretrained("convlstm"), 4)
+    count = sum(p.numel() for p in model.parameters())
+    print(f"ConvLSTM, {count:,} parameters, {size} clips in a batch, on {recipes.hardware()}.\n")
+    print("| training step | clips/s | times the reference | share of the matmul peak | peak memory, GiB |")
+    print("| --- | --- | --- | --- | --- |")
+    for line in compare(model, size, device):
+        print(
+            f"| {line['row']} | {line['clips_per_second']:.1f} | {line['ratio']:.2f} | {line['share']:.0%} | "
+            f"{line['memory']:.2f} |"
+        )
+    print("\n| shipped model | milliseconds for one clip's ten frames |")
+    print("| --- | --- |")
+    for name in pretrained_names():
+        print(f"| {name} | {prediction_milliseconds(load_pretrained(name), device):.0f} |")
 
 
 def _wait(device: torch.device) -> None:

@@ -1,0 +1,78 @@
+"""The shipped architectures with the same weights, written the way most public repositories write them.
+
+Time runs outermost: at every step, each layer convolves the concatenation of its input and its state, in PyTorch's
+default memory layout. What :mod:`vidlib.convlstm` does otherwise is then measurable as a ratio.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from vidlib.convlstm import ConvLSTM, ConvLSTMCell
+
+
+class ReferenceCell(nn.Module):
+    """One layer's step: a single convolution over input and state side by side (without peepholes)."""
+
+    def __init__(self, cell: ConvLSTMCell) -> None:
+        super().__init__()
+        if cell.peephole is not None:
+            raise ValueError("the cell has peepholes, expected one without: the reference has none.")
+        weight = cell.from_state.weight
+        if cell.from_input is not None:
+            weight = torch.cat([cell.from_input.weight, weight], dim=1)
+        self.hidden = cell.hidden
+        self.gates = nn.Conv2d(weight.shape[1], len(weight), weight.shape[2], padding=weight.shape[2] // 2)
+        self.gates.weight, self.gates.bias = nn.Parameter(weight.detach().clone()), cell.from_state.bias
+
+    def take_zeros(self) -> None:
+        """Give a cell without input one of as many channels as its state has, with weights of zero."""
+        weight = self.gates.weight.detach()
+        self.gates.weight = nn.Parameter(torch.cat([torch.zeros_like(weight), weight], dim=1))
+
+    def forward(self, x: Tensor | None, h: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
+        """Input ``(B, C, h, w)`` and state ``(B, hidden, h, w)`` to the next state."""
+        gates = self.gates(h if x is None else torch.cat([x, h], dim=1))
+        i, f, candidate, o = torch.split(gates, self.hidden, dim=1)
+        c = torch.sigmoid(f) * c + torch.sigmoid(i) * torch.tanh(candidate)
+        return torch.sigmoid(o) * torch.tanh(c), c
+
+
+class ReferenceConvLSTM(nn.Module):
+    """A :class:`vidlib.ConvLSTM` as a loop over time, then over layers.
+
+    Args:
+        model: whose weights to take.
+        zeros: whether the forecaster's first layer, which has no input, convolves zeros all the same, as where one
+            cell serves encoder and forecaster.
+    """
+
+    def __init__(self, model: ConvLSTM, zeros: bool = False) -> None:
+        super().__init__()
+        self.zeros = zeros
+        self.past, self.horizon, self.patch = model.past, model.horizon, model.patch
+        self.encoder = nn.ModuleList(ReferenceCell(cell) for cell in model.encoder)
+        self.forecaster = nn.ModuleList(ReferenceCell(cell) for cell in model.forecaster)
+        if zeros:
+            self.forecaster[0].take_zeros()
+        self.paint = model.paint
+
+    def forward(self, past: Tensor) -> Tensor:
+        """``(B, past, C, H, W)`` to ``(B, horizon, C, H, W)``."""
+        maps = F.pixel_unshuffle(past.flatten(0, 1), self.patch).unflatten(0, past.shape[:2])
+        states = [(maps.new_zeros(len(past), cell.hidden, *maps.shape[-2:]),) * 2 for cell in self.encoder]
+        for t in range(self.past):
+            x = maps[:, t]
+            for layer, cell in enumerate(self.encoder):
+                states[layer] = cell(x, *states[layer])
+                x = states[layer][0]
+        frames = []
+        for _ in range(self.horizon):
+            x = torch.zeros_like(states[0][0]) if self.zeros else None
+            for layer, cell in enumerate(self.forecaster):
+                states[layer] = cell(x, *states[layer])
+                x = states[layer][0]
+            frames.append(F.pixel_shuffle(self.paint(torch.cat([h for h, _ in states], dim=1)), self.patch))
+        return torch.stack(frames, dim=1)

@@ -1,0 +1,80 @@
+"""What is compared must be the same thing done differently; how fast it is, is no test's business."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from benchmarks import training_speed
+from benchmarks.reference import ReferenceConvLSTM
+from vidlib.convlstm import ConvLSTM
+
+CPU = torch.device("cpu")
+
+
+def tiny(**changes) -> ConvLSTM:
+    torch.manual_seed(0)
+    return ConvLSTM(**({"hidden": [4, 3, 2], "kernel": 3} | changes))
+
+
+@pytest.mark.parametrize("zeros", [False, True])
+def test_the_reference_computes_what_the_package_computes(zeros):
+    model = tiny().double()
+    reference = ReferenceConvLSTM(model, zeros)
+    past = torch.rand(2, 10, 1, 64, 64, dtype=torch.float64)
+    ours, theirs = model(past), reference(past)
+    torch.testing.assert_close(ours, theirs, rtol=1e-10, atol=1e-12)
+    ours.square().sum().backward(retain_graph=True)
+    gradient = model.encoder[0].from_input.weight.grad
+    theirs.square().sum().backward()
+    shared = reference.encoder[0].gates.weight.grad[:, :16]
+    torch.testing.assert_close(gradient, shared, rtol=1e-8, atol=1e-10)
+
+
+def test_a_cell_with_peepholes_has_no_reference():
+    with pytest.raises(ValueError, match="has peepholes, expected one without"):
+        ReferenceConvLSTM(tiny(peephole=True))
+
+
+def test_every_row_takes_the_same_first_step():
+    """The same loss and gradient norm, whatever the layout: what the table compares is one computation."""
+    model, losses = tiny(), []
+    for row in training_speed.rows(CPU):
+        if row.render:
+            continue
+        step = training_speed.Step(row, model, 2, CPU)
+        with torch.no_grad():
+            losses.append(step.run(step.batch[:, :10]))
+    assert len(losses) >= 4
+    for other in losses[1:]:
+        torch.testing.assert_close(losses[0], other, rtol=1e-4, atol=1e-5)
+
+
+def test_a_row_that_renders_takes_fresh_clips_in_every_step():
+    for row in training_speed.rows(CPU):
+        step = training_speed.Step(row, tiny(), 2, CPU)
+        first, second = step.video(), step.video()
+        assert first.shape == (2, 20, 1, 64, 64) and first.dtype == torch.float32
+        assert not torch.equal(first, second)
+
+
+def test_the_table_has_a_line_for_every_row(monkeypatch):
+    monkeypatch.setattr(training_speed, "STEPS", 1)
+    monkeypatch.setattr(training_speed, "ROUNDS", 1)
+    monkeypatch.setattr(training_speed, "peak_memory", lambda *_: math.nan)
+    table = training_speed.compare(tiny(hidden=[2]), 1, CPU)
+    assert [line["row"] for line in table] == [row.name for row in training_speed.rows(CPU)]
+    assert table[0]["ratio"] == 1
+    assert all(line["clips_per_second"] > 0 and 0 < line["share"] < 1 for line in table)
+
+
+def test_flops_are_counted_forwards_and_backwards():
+    step = training_speed.Step(training_speed.REFERENCE, tiny(hidden=[2]), 1, CPU)
+    # 20 steps of a 3×3 convolution to 8 gates on 16×16 maps: from 16 + 2 channels in the encoder, from 2 after it
+    encoder, forecaster = (2 * 9 * channels * 8 * 256 * 10 for channels in (18, 2))
+    paint = 2 * 2 * 16 * 256 * 10
+    forward = encoder + forecaster + paint
+    # backwards: the gradient of the weights and of the input, the latter not for what no weight lies under
+    assert 2 * forward < training_speed.step_flops(step) <= 3 * forward
