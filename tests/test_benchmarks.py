@@ -7,8 +7,9 @@ import math
 import pytest
 import torch
 
-from benchmarks import training_speed
+from benchmarks import ablation, training_speed
 from benchmarks.reference import ReferenceConvLSTM
+from vidlib import recipes
 from vidlib.convlstm import ConvLSTM
 
 CPU = torch.device("cpu")
@@ -78,3 +79,35 @@ def test_flops_are_counted_forwards_and_backwards():
     forward = encoder + forecaster + paint
     # backwards: the gradient of the weights and of the input, the latter not for what no weight lies under
     assert 2 * forward < training_speed.step_flops(step) <= 3 * forward
+
+
+@pytest.mark.parametrize("model", ablation.VARIANTS)
+def test_every_variant_changes_one_thing_at_the_same_budget(model):
+    base, *others = (ablation.variant(model, name, 60, 4) for name in ablation.VARIANTS[model])
+    assert base.epochs * base.clips_per_epoch == 60
+    for other in others:
+        assert other != base
+        assert (other.epochs, other.clips_per_epoch, other.seed) == (base.epochs, base.clips_per_epoch, base.seed)
+        recipes.build(other)
+
+
+def test_an_ablation_goes_on_where_it_was_interrupted(tmp_path, monkeypatch):
+    monkeypatch.setattr(ablation, "VARIANTS", {"convlstm": {"base": {}, "5×5 filters": {"kernel": 5}}})
+    monkeypatch.setattr(ablation, "BASES", {"convlstm": {"hidden": [2], "kernel": 3, "batch_size": 2}})
+    trained = []
+    train = recipes.train
+
+    def counted(recipe, folder, **options):
+        trained.append(recipe.config["kernel"])
+        return train(recipe, folder, progress=False, **options)
+
+    monkeypatch.setattr(recipes, "train", counted)
+    arguments = ("convlstm", 12, 2, tmp_path, "builtin", "cpu")
+    first = next(ablation.run(*arguments))  # interrupted after the first line
+    assert trained == [3] and list(first) == ["base"]
+    *_, finished = ablation.run(*arguments)
+    assert trained == [3, 5] and list(finished) == ["base", "5×5 filters"]
+    text = ablation.table("convlstm", 12, 2, finished)
+    base, other = (history[-1]["validation_mse"] for _, history, _, _ in finished.values())
+    assert f"| base | {finished['base'][0]:,} | {base:.2f} | +0.00 |" in text
+    assert f"| {other:.2f} | {other - base:+.2f} |" in text

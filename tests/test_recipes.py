@@ -206,7 +206,7 @@ def test_a_training_can_start_from_trained_weights(tmp_path):
     trained, _ = recipes.train(first, tmp_path / "first", digits="builtin", progress=False)
     weights = str(tmp_path / "first" / "model.safetensors")
     # a learning rate of almost nothing leaves the weights where they began
-    second = recipes.recipe("convlstm", "smoke", epochs=1, start=weights, lr=1e-12)
+    second = recipes.recipe("convlstm", "smoke", epochs=1, start=weights, lr=1e-12, seed=1)
     moved, _ = recipes.train(second, tmp_path / "second", digits="builtin", progress=False)
     for name, value in trained.state_dict().items():
         torch.testing.assert_close(moved.state_dict()[name], value, rtol=0, atol=1e-7)
@@ -216,10 +216,9 @@ def test_a_run_that_began_from_trained_weights_owns_their_history(tmp_path):
     settings = TINY | {"epochs": 2}
     quiet = {"digits": "builtin", "progress": False}
     recipes.train(recipe("convlstm", "smoke", **settings), tmp_path / "first", **quiet)
-    start = tmp_path / "first" / "model.safetensors"
-    for name in ("second", "third"):  # a chain of three
-        recipes.train(recipe("convlstm", "smoke", **settings, start=str(start)), tmp_path / name, **quiet)
-        start = tmp_path / name / "model.safetensors"
+    for seed, (start, name) in enumerate([("first", "second"), ("second", "third")], 1):
+        chosen = recipe("convlstm", "smoke", **settings, start=str(tmp_path / start), seed=seed)
+        recipes.train(chosen, tmp_path / name, **quiet)
     shipped = recipes.publish_run(
         tmp_path / "third", "tiny", clips=2, digits="builtin", folder=tmp_path / "shipped", progress=False
     )
@@ -230,7 +229,32 @@ def test_a_run_that_began_from_trained_weights_owns_their_history(tmp_path):
     assert [row["clips"] for row in whole] == [4 * (i + 1) for i in range(len(whole))]
     assert [row["epoch"] for row in whole] == [1 + i for i in range(len(whole))]
     best = min(runs[2], key=lambda row: row["validation_mse"])
-    assert model_card(shipped)["clips_seen"] == 4 * (len(kept[0]) + len(kept[1]) + best["epoch"])
+    card = model_card(shipped)
+    assert card["clips_seen"] == 4 * (len(kept[0]) + len(kept[1]) + best["epoch"])
+    assert card["recipe"]["start"] == "second" and str(tmp_path) not in json.dumps(card)
+
+
+def test_a_run_resumes_without_the_weights_it_began_from(tmp_path):
+    first, second = tmp_path / "first", tmp_path / "second"
+    recipes.train(recipe("convlstm", "smoke", **TINY), first, digits="builtin", progress=False)
+    chosen = recipe("convlstm", "smoke", **TINY | {"epochs": 2}, start=str(first), seed=1)
+
+    def stop(model, row):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        recipes.train(chosen, second, digits="builtin", progress=False, on_epoch=stop)
+    first.rename(tmp_path / "elsewhere")
+    recipes.train(chosen, second, digits="builtin", progress=False, resume=True)
+    assert [row["clips"] for row in json.loads((second / "run.json").read_text())["history_before"]] == [4]
+
+
+def test_a_start_from_the_same_clips_is_one_sentence(tmp_path):
+    recipes.train(recipe("convlstm", "smoke", **TINY), tmp_path / "first", digits="builtin", progress=False)
+    for start in (tmp_path / "first", tmp_path / "first" / "model.safetensors"):
+        again = recipe("convlstm", "smoke", **TINY, start=str(start))
+        with pytest.raises(ValueError, match="has seen the clips of seed 0 already: choose another seed"):
+            recipes.train(again, tmp_path / "second", digits="builtin", progress=False)
 
 
 def test_a_run_that_moves_to_another_machine_names_both(tmp_path, monkeypatch):

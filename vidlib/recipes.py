@@ -31,7 +31,7 @@ from vidlib.files import atomic_write
 from vidlib.metrics import evaluate
 from vidlib.moving_mnist import MovingMNIST
 from vidlib.training import COUNTS, History, fit, read_history, write_history
-from vidlib.weights import ARCHITECTURES, PRETRAINED, load_trained, publish, save_model
+from vidlib.weights import ARCHITECTURES, PRETRAINED, load_trained, model_card, publish, save_model
 
 PROFILES = ("smoke", "laptop", "full")
 VALIDATION_SEED, TEST_SEED = 1, 2
@@ -46,7 +46,8 @@ class Recipe:
         config: the arguments of its constructor.
         epochs, clips_per_epoch, batch_size, lr, optimizer, weight_decay, warmup, ema: see :func:`vidlib.fit`.
         validation_clips: fresh clips from held-out training digits on which the best epoch is chosen.
-        start: weights to begin from, a shipped model's name or a ``.safetensors`` file; empty begins at random.
+        start: weights to begin from: a shipped model's name, the folder of another run, over or not, or a
+            ``.safetensors`` file; empty begins at random.
         compile: whether to compile the model where there is a GPU.
         seed: of the weights and the clips.
     """
@@ -150,7 +151,8 @@ def train(
     """
     training = load_digits(digits, "train")
     model = build(recipe)
-    before = _load_start(model, recipe.start) if recipe.start else []
+    going_on = resume and (Path(out) / "checkpoint.pt").exists()
+    before = _load_start(model, recipe.start, recipe.seed) if recipe.start and not going_on else []
     first = None
 
     def after_epoch(averaged: nn.Module, row: dict[str, float]) -> None:
@@ -210,15 +212,8 @@ def publish_run(
     Raises:
         FileNotFoundError: the folder holds no run.
     """
-    run = Path(run)
-    for file in ("run.json", "history.csv", "best.safetensors"):
-        if not (run / file).exists():
-            raise FileNotFoundError(f"{run} has no {file}, expected the folder of a training: name its --out.")
-    facts = json.loads((run / "run.json").read_text())
-    before, history = facts["history_before"], read_history(run / "history.csv")
-    recipe = Recipe(**facts["recipe"])
-    model = build(recipe)
-    model.load_state_dict(load_file(run / "best.safetensors"))
+    facts, history, model = _read_run(Path(run))
+    before, recipe = facts["history_before"], Recipe(**facts["recipe"])
     # scored as shipped: rounded to bfloat16
     model.load_state_dict({key: value.bfloat16() for key, value in model.state_dict().items()})
     test = test_clips(digits, clips)
@@ -248,22 +243,36 @@ def publish_run(
     return shipped
 
 
-def _load_start(model: nn.Module, start: str) -> History:
-    """Copy weights into a fresh model; returns the history of their training, if it lies beside them."""
-    trained = load_trained(start)
+def _read_run(folder: Path) -> tuple[dict[str, Any], History, nn.Module]:
+    """What :func:`_write_run` wrote, the history, and the model with the best weights so far."""
+    for file in ("run.json", "history.csv", "best.safetensors"):
+        if not (folder / file).exists():
+            raise FileNotFoundError(f"{folder} has no {file}, expected the folder of a training: name its --out.")
+    facts = json.loads((folder / "run.json").read_text())
+    model = build(Recipe(**facts["recipe"]))
+    model.load_state_dict(load_file(folder / "best.safetensors"))
+    return facts, read_history(folder / "history.csv"), model
+
+
+def _load_start(model: nn.Module, start: str, seed: int) -> History:
+    """Copy weights into a fresh model; returns the history of their training, as far as it is known."""
+    if Path(start).is_dir():
+        facts, history, trained = _read_run(Path(start))
+        before = facts["history_before"]
+    else:
+        trained, facts, before = load_trained(start), model_card(start), []
+        file = PRETRAINED / f"{start}-history.csv"
+        history = read_history(file) if file.exists() else []
     if type(trained) is not type(model) or trained.config != model.config:
         raise ValueError(
             f"{start} is a {type(trained).__name__} with {trained.config}, expected a {type(model).__name__} with "
             f"{model.config}: start from weights of the same model."
         )
+    if facts.get("recipe", {}).get("seed") == seed:
+        raise ValueError(f"{start} has seen the clips of seed {seed} already: choose another seed for fresh ones.")
     model.load_state_dict(trained.state_dict())
-    path = Path(start)
-    file = path.with_name("history.csv") if path.suffix else PRETRAINED / f"{start}-history.csv"
-    history = read_history(file) if file.exists() else []
     # the weights are those of the best epoch: what came after is not in them
-    history = history[: history.index(_best(history)) + 1] if history else []
-    run = path.with_name("run.json")  # a run may itself have begun from other weights
-    return _go_on(json.loads(run.read_text())["history_before"], history) if run.exists() else history
+    return _go_on(before, history[: history.index(_best(history)) + 1] if history else [])
 
 
 def _best(history: History) -> dict[str, float]:
@@ -281,8 +290,9 @@ def _write_run(recipe: Recipe, digits: Digits, out: Path, before: History, resum
     # the last part of a full path is enough: a card must not tell where on whose machine it was
     words = [Path(word).name if Path(word).is_absolute() else word for word in sys.argv[1:]]
     command = shlex.join(words) if sys.argv[0].endswith("__main__.py") else ""
+    start = Path(recipe.start).name if Path(recipe.start).is_absolute() else recipe.start
     facts = {
-        "recipe": dataclasses.asdict(recipe),
+        "recipe": dataclasses.asdict(recipe) | {"start": start},
         "data": f"fresh clips of {describe(digits)}",
         "digits_sha256": digits.sha256,
         "history_before": before,
@@ -292,10 +302,11 @@ def _write_run(recipe: Recipe, digits: Digits, out: Path, before: History, resum
     }
     if resumed and (out / "run.json").exists():
         was = json.loads((out / "run.json").read_text())
-        for name in ("hardware", "torch"):  # a run may move to another machine on its way
-            known = was[name].split("; then ")
-            facts[name] = "; then ".join(known if facts[name] in known else [*known, facts[name]])
-        facts["command"] = was["command"]
+        # a run may move to another machine on its way; the rest stays as it began
+        facts = was | {
+            name: "; then ".join(dict.fromkeys([*was[name].split("; then "), facts[name]]))
+            for name in ("hardware", "torch")
+        }
     with atomic_write(out / "run.json") as file:
         file.write_text(json.dumps(facts, indent=1))
 
