@@ -9,7 +9,7 @@ import sys
 import pytest
 import torch
 
-from vidlib import recipes
+from vidlib import batch, recipes, weights
 from vidlib.__main__ import main
 from vidlib.training import read_history
 
@@ -167,6 +167,47 @@ def test_a_wrong_number_of_threads_is_one_sentence(capsys, monkeypatch):
     for wrong in ("many", "0"):
         monkeypatch.setenv("VIDLIB_THREADS", wrong)
         assert f"VIDLIB_THREADS is '{wrong}', expected a whole number" in failed(capsys, "score", "--clips", "1")
+
+
+@pytest.mark.parametrize(
+    "function, words, expected",
+    [
+        ("run_notebooks", "run --profile smoke --out there --set EPOCHS=2", ("smoke", "there", {"EPOCHS": 2})),
+        ("run_notebooks", "run", ("laptop", "runs", {})),
+        ("refresh_notebooks", "refresh 01 03", (["01", "03"],)),
+        ("refresh_notebooks", "refresh", ([],)),
+        ("rebuild_gifs", "gifs --digits builtin --out there", ("builtin", "there")),
+        ("sweep", "sweep a.ipynb EPOCHS=[1,2] LR=[0.1]", ("a.ipynb", {"EPOCHS": [1, 2], "LR": [0.1]}, "runs/sweep")),
+    ],
+)
+def test_a_command_on_notebooks_is_one_function(monkeypatch, function, words, expected):
+    called = []
+    monkeypatch.setattr(batch, function, lambda *arguments, **options: called.append(arguments) or [])
+    assert main(words.split()) == 0
+    assert called == [expected]
+
+
+def test_a_sweep_says_which_runs_failed(monkeypatch, capsys):
+    rows = [{"run": 1, "status": "done"}, {"run": 2, "status": "failed", "error": "no such digits"}]
+    asked = {}
+    monkeypatch.setattr(batch, "sweep", lambda *_, **options: asked.update(options) or rows)
+    assert main(["sweep", "a.ipynb", "SEED=[0,1]", "--workers", "1", "--scheduler", "tcp://there:1"]) == 0
+    assert asked == {"workers": 1, "scheduler": "tcp://there:1"}
+    said = capsys.readouterr().out
+    assert "run 2 failed: no such digits" in said and "1 of 2 runs done" in said
+
+
+def test_publishing_prints_the_card_of_what_load_pretrained_then_finds(trained, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(weights, "PRETRAINED", tmp_path)
+    assert main(["publish", str(trained), "tiny", "--clips", "2", "--digits", "builtin", "--device", "cpu"]) == 0
+    said = capsys.readouterr().out
+    assert "# tiny" in said and "2 clips of 20 frames" in said
+    assert sum(p.numel() for p in weights.load_pretrained("tiny").parameters()) > 0
+
+
+def test_publishing_what_is_no_run_is_one_sentence(tmp_path, capsys):
+    assert main(["publish", str(tmp_path), "tiny"]) == 1
+    assert "expected the folder of a training" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
