@@ -5,10 +5,12 @@ import json
 import pytest
 import torch
 
-from vidlib.baselines import AllBlack, CopyLast
+from vidlib.baselines import AllBlack, ConstantVelocity, CopyLast, PhysicsOracle
+from vidlib.metrics import evaluate
+from vidlib.moving_mnist import MovingMNIST
 from vidlib.rollout import rollout
 
-BASELINES = [CopyLast, AllBlack]
+BASELINES = [CopyLast, AllBlack, ConstantVelocity]
 
 
 @pytest.fixture
@@ -55,3 +57,54 @@ def test_refuses_a_wrong_video_and_an_empty_horizon(baseline, past):
         baseline(horizon=0)
     with pytest.raises(ValueError, match="past is 0"):
         baseline(past=0)
+
+
+def flight(velocity: tuple[int, int], frames: int, start: tuple[int, int] = (12, 12)) -> torch.Tensor:
+    """A small L that flies on an empty canvas: ``(1, frames, 1, 32, 32)``."""
+    video = torch.zeros(1, frames, 1, 32, 32)
+    for t in range(frames):
+        row, column = start[0] + t * velocity[0], start[1] + t * velocity[1]
+        video[0, t, 0, row : row + 5, column] = 0.5
+        video[0, t, 0, row + 4, column : column + 3] = 1.0
+    return video
+
+
+@pytest.mark.parametrize("velocity", [(0, 0), (1, 0), (0, -1), (1, 1), (-1, 1)])
+def test_constant_velocity_continues_a_straight_flight_exactly(velocity):
+    video = flight(velocity, 10)
+    future = ConstantVelocity(horizon=4, past=6)(video[:, :6])
+    assert torch.equal(future, video[:, 6:])
+
+
+def test_constant_velocity_gives_each_piece_its_own_motion_and_overlaps_by_maximum():
+    one, two = flight((1, 0), 8, (2, 2)), flight((0, 1), 8, (20, 10))
+    future = ConstantVelocity(horizon=3, past=5)(torch.maximum(one, two)[:, :5])
+    assert torch.equal(future, torch.maximum(one, two)[:, 5:])
+    meeting, met = flight((1, 0), 8, (6, 14)), flight((-1, 0), 8, (20, 14))  # apart in frame 5, crossing after it
+    future = ConstantVelocity(horizon=3, past=5)(torch.maximum(meeting, met)[:, :5])
+    assert torch.equal(future, torch.maximum(meeting, met)[:, 5:])
+
+
+def test_constant_velocity_flies_off_the_canvas():
+    future = ConstantVelocity(horizon=20, past=5)(flight((0, 3), 5, (12, 10)))
+    assert future[0, 0].any() and not future[0, -1].any()
+
+
+def test_constant_velocity_needs_three_steps():
+    with pytest.raises(ValueError, match="past is 3, expected at least 4"):
+        ConstantVelocity(past=3)
+
+
+def test_the_oracle_makes_no_error_even_beyond_the_clips():
+    clips = MovingMNIST(7, digits="builtin", split="test", seed=3)
+    scores = evaluate(PhysicsOracle(clips), clips, progress=False)
+    assert scores.overall["mse"] == 0 and scores.overall["ssim"] == pytest.approx(1)
+    longer = MovingMNIST(7, digits="builtin", split="test", seed=3, frames=35).batch([4]).float() / 255
+    assert torch.equal(PhysicsOracle(clips, horizon=25)(longer[:, :10]), longer[:, 10:])
+
+
+def test_the_oracle_says_what_it_was_not_told():
+    clips = MovingMNIST(3, digits="builtin", split="test", seed=3)
+    known = clips.batch([0]).float()[:, :10] / 255
+    with pytest.raises(ValueError, match=r"past\[1\] is not the beginning of one of the 3 clips"):
+        PhysicsOracle(clips)(torch.cat([known, 1 - known]))

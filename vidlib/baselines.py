@@ -1,4 +1,4 @@
-"""Predictors that learn nothing: what every trained model has to beat.
+"""Predictors that learn nothing: what every trained model has to beat, and what none can.
 
 They are models like any other (``past``, ``horizon``, ``config``, ``forward``), so they roll out, score and draw
 the same way.
@@ -6,9 +6,15 @@ the same way.
 
 from __future__ import annotations
 
+import hashlib
+
+import numpy as np
+import torch
+from skimage.measure import label
 from torch import Tensor, nn
 
-from vidlib.video import check_video
+from vidlib.moving_mnist import MovingMNIST
+from vidlib.video import check_video, float_batch
 
 
 class _Baseline(nn.Module):
@@ -44,3 +50,93 @@ class AllBlack(_Baseline):
     def forward(self, past: Tensor) -> Tensor:
         check_video(past, "past", frames=self.past, channels=None)
         return past.new_zeros(len(past), self.horizon, *past.shape[2:])
+
+
+class ConstantVelocity(_Baseline):
+    """Track and fly on: each connected piece of the last frame keeps the velocity that it had in the frames before.
+
+    The velocity is the one, in thirds of a pixel, that best finds the piece again one, two and three frames earlier
+    (block matching). It knows no walls, and digits that touch are one piece to it.
+
+    ``(B, past, C, H, W)`` to ``(B, horizon, C, H, W)``; a wrong video, or fewer than four past frames, is a ValueError.
+    """
+
+    def __init__(self, horizon: int = 10, past: int = 10) -> None:
+        super().__init__(horizon, past)
+        if past < 4:
+            raise ValueError(f"past is {past}, expected at least 4: velocities are measured over three steps.")
+
+    def forward(self, past: Tensor) -> Tensor:
+        check_video(past, "past", frames=self.past, channels=None)
+        videos = past.transpose(1, 2).flatten(0, 1).cpu().numpy()  # (B·C, past, H, W)
+        future = torch.from_numpy(np.stack([self._fly_on(video) for video in videos]))
+        return future.unflatten(0, (len(past), -1)).transpose(1, 2).to(past)
+
+    def _fly_on(self, frames: np.ndarray) -> np.ndarray:
+        last = frames[-1]
+        future = np.zeros((self.horizon, *last.shape), last.dtype)
+        pieces, count = label(last > 0.1, connectivity=2, return_num=True)
+        for piece in range(1, count + 1):
+            pixels = np.stack(np.nonzero(pieces == piece))  # (2, pixels): rows and columns
+            values = last[tuple(pixels)]
+            velocity = _velocity(frames, pixels, values)
+            for t in range(self.horizon):
+                rows, columns = moved = pixels + np.rint((t + 1) * velocity).astype(int)[:, None]
+                seen = (rows >= 0) & (rows < last.shape[0]) & (columns >= 0) & (columns < last.shape[1])
+                place = tuple(moved[:, seen])
+                future[t][place] = np.maximum(future[t][place], values[seen])
+        return future
+
+
+class PhysicsOracle(_Baseline):
+    """Knows everything: it is told which clip it looks at, and continues it by the rules. Its error is 0.
+
+    That a perfect score exists shows that the future of these clips is certain: what a model gets wrong is not chance.
+
+    Args:
+        clips: the clips on which it will be asked.
+        horizon, past: frames to predict and to look at.
+
+    ``(B, past, 1, 64, 64)`` to ``(B, horizon, 1, 64, 64)``; a wrong video, or one that is not the beginning of a clip
+    of ``clips``, is a ValueError.
+    """
+
+    def __init__(self, clips: MovingMNIST, horizon: int = 10, past: int = 10) -> None:
+        super().__init__(horizon, past)
+        # the same clips, as long as they are asked for
+        self.clips = MovingMNIST(
+            len(clips), digits=clips.digits, seed=clips.seed, n_digits=clips.n_digits, frames=past + horizon
+        )
+        self._index: dict[bytes, int] = {}
+
+    def forward(self, past: Tensor) -> Tensor:
+        check_video(past, "past", frames=self.past, channels=None)
+        if not self._index:
+            for start in range(0, len(self.clips), 500):
+                indices = range(start, min(start + 500, len(self.clips)))
+                beginnings = self.clips.batch(indices)[:, : self.past]
+                self._index |= {_fingerprint(clip): i for i, clip in zip(indices, beginnings, strict=True)}
+        found = [self._index.get(_fingerprint(clip)) for clip in (past * 255).round().to(torch.uint8).cpu()]
+        if None in found:
+            raise ValueError(
+                f"past[{found.index(None)}] is not the beginning of one of the {len(self.clips):,} clips that the "
+                "oracle was told: give it the set on which it is asked."
+            )
+        return float_batch(self.clips, found, self.past + self.horizon)[:, self.past :].to(past)
+
+
+def _velocity(frames: np.ndarray, pixels: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """The (row, column) pixels per frame with which these pixels of the last frame are found again before it."""
+    line = np.arange(-13, 14) / 3  # up to 4⅓ pixels each way; thirds are what three steps can tell apart
+    candidates = np.stack(np.meshgrid(line, line, indexing="ij"), axis=-1).reshape(-1, 2)
+    candidates = candidates[np.argsort((candidates**2).sum(1), kind="stable")]  # of equals, the slowest
+    error, margin = np.zeros(len(candidates)), 13  # three steps of 4⅓ pixels
+    for back in (1, 2, 3):
+        frame = np.pad(frames[-1 - back], margin)
+        rows, columns = (pixels[:, None] - np.rint(back * candidates).astype(int).T[:, :, None]) + margin
+        error += np.square(frame[rows, columns] - values).sum(1)
+    return candidates[error.argmin()]
+
+
+def _fingerprint(clip: Tensor) -> bytes:
+    return hashlib.sha256(clip.numpy().tobytes()).digest()
