@@ -1,7 +1,36 @@
-"""Print every table: ``python -m benchmarks``."""
+"""Print every table: ``python -m benchmarks``; with the name of a Markdown file, also write them between its marks."""
 
-from benchmarks import data_speed, notebook_cost, training_speed
+from __future__ import annotations
 
-for bench in (data_speed, training_speed, notebook_cost):
-    print(f"\n## {bench.__doc__.splitlines()[0]}\n", flush=True)
-    bench.main()
+import contextlib
+import io
+import sys
+from pathlib import Path
+
+from benchmarks import data_speed, notebook_cost, results, training_speed
+from vidlib.recipes import hardware
+
+START, END = "<!-- bench: `python -m benchmarks README.md` -->", "<!-- end of bench -->"
+
+
+class _Tee(io.StringIO):
+    """Keeps what it shows."""
+
+    def write(self, text: str) -> int:
+        sys.__stdout__.write(text)
+        sys.__stdout__.flush()
+        return super().write(text)
+
+
+def main(file: Path | None = None) -> None:
+    with contextlib.redirect_stdout(_Tee()) as shown:
+        print(f"Measured on {hardware()}.")
+        for bench in (data_speed, training_speed, notebook_cost):
+            print(f"\n**{bench.TITLE}**\n")
+            bench.main()
+    if file:
+        results.write(file, shown.getvalue().strip(), START, END)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]) if len(sys.argv) > 1 else None)

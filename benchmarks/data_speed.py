@@ -12,6 +12,7 @@ import torch
 from vidlib.digits import load_digits
 from vidlib.moving_mnist import MovingMNIST
 
+TITLE = "Clips per second, one thread each"
 SECONDS = 1.5  # a turn of one side; the sides take turns, so that both see the same machine
 ROUNDS = 5
 BATCH = 64

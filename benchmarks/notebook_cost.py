@@ -10,6 +10,7 @@ import time
 
 from vidlib.batch import jobs, read_profile
 
+TITLE = "Seconds and peak memory of each notebook, its kernel included"
 PROFILES = ("smoke", "laptop")
 # The runner is a process of its own because the operating system keeps the peak over all children that ever were.
 RUNNER = """

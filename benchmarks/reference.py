@@ -1,16 +1,20 @@
 """The shipped architectures with the same weights, written the way most public repositories write them.
 
-Time runs outermost: at every step, each layer convolves the concatenation of its input and its state, in PyTorch's
-default memory layout. What :mod:`vidlib.convlstm` does otherwise is then measurable as a ratio.
+ConvLSTM: time runs outermost; at every step, each layer convolves the concatenation of its input and its state, in
+PyTorch's default memory layout. Transformer: attention as two products with the N×N weights between them, queries and
+keys turned one after the other. What the package does otherwise is then measurable as a ratio.
 """
 
 from __future__ import annotations
+
+import copy
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vidlib.convlstm import ConvLSTM, ConvLSTMCell
+from vidlib.vit import Attention, VideoTransformer, rotate
 
 
 class ReferenceCell(nn.Module):
@@ -76,3 +80,28 @@ class ReferenceConvLSTM(nn.Module):
                 x = states[layer][0]
             frames.append(F.pixel_shuffle(self.paint(torch.cat([h for h, _ in states], dim=1)), self.patch))
         return torch.stack(frames, dim=1)
+
+
+class ReferenceAttention(nn.Module):
+    """Multi-head self-attention by the formula: the weights of every query on every key are a tensor in memory."""
+
+    def __init__(self, attention: Attention) -> None:
+        super().__init__()
+        self.heads, self.qkv, self.out = attention.heads, attention.qkv, attention.out
+
+    def forward(self, x: Tensor, angles: Tensor, return_attention: bool = False) -> tuple[Tensor, None]:
+        """``(M, N, dim)`` to the same shape."""
+        q, k, v = (part.unflatten(-1, (self.heads, -1)).transpose(1, 2) for part in self.qkv(x).chunk(3, dim=-1))
+        q, k = rotate(q, angles), rotate(k, angles)
+        scores = torch.einsum("mhid,mhjd->mhij", q, k) * q.shape[-1] ** -0.5
+        mixed = torch.einsum("mhij,mhjd->mhid", scores.softmax(dim=-1), v)
+        return self.out(mixed.transpose(1, 2).flatten(2)), None
+
+
+def reference_transformer(model: VideoTransformer) -> VideoTransformer:
+    """A copy of the model whose attention is :class:`ReferenceAttention`."""
+    model = copy.deepcopy(model)
+    for layer in model.encoder:
+        for block in layer:
+            block.attention = ReferenceAttention(block.attention)
+    return model

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+from vidlib.files import atomic_write
 from vidlib.weights import model_card, pretrained_names
 
 START, END = "<!-- results: `python -m benchmarks.results README.md` -->", "<!-- end of results -->"
@@ -42,17 +43,18 @@ def _row(name: str, parameters: str, clips: str, metrics: dict[str, float]) -> s
     return f"| {name} | {parameters} | {clips} | {figures} |"
 
 
-def write(file: Path) -> None:
-    """Put the table between the marks of a Markdown file."""
-    before, start, rest = file.read_text(encoding="utf-8").partition(START)
-    _, end, after = rest.partition(END)
-    if not (start and end):
-        raise ValueError(f"{file} has no lines {START!r} and {END!r}: add them where the table belongs.")
-    file.write_text(f"{before}{start}\n{table()}\n{end}{after}", encoding="utf-8")
+def write(file: Path, text: str, start: str = START, end: str = END) -> None:
+    """Put a text between two marks of a Markdown file."""
+    before, found_start, rest = file.read_text(encoding="utf-8").partition(start)
+    _, found_end, after = rest.partition(end)
+    if not (found_start and found_end):
+        raise ValueError(f"{file} has no lines {start!r} and {end!r}: add them where the text belongs.")
+    with atomic_write(file) as temporary:
+        temporary.write_text(f"{before}{start}\n{text}\n{end}{after}", encoding="utf-8")
 
 
 if __name__ == "__main__":
     if len(sys.argv) > 1:
-        write(Path(sys.argv[1]))
+        write(Path(sys.argv[1]), table())
     else:
         print(table())

@@ -1,13 +1,14 @@
 """A whole training step (forward, loss, backward, clipping, optimiser): what each optimisation buys.
 
 Each row is the reference of :mod:`benchmarks.reference` with one thing changed, and the last is all of them, with the
-same weights. The rows take turns, so that all see the same machine. Rows that need a GPU are left out without one.
+same weights. The rows take turns, so that all see the same machine. Those that only a GPU profits from need one.
 """
 
 from __future__ import annotations
 
 import contextlib
 import copy
+import dataclasses
 import math
 import multiprocessing
 import random
@@ -25,13 +26,14 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.data_speed import loop_clip
-from benchmarks.reference import ReferenceConvLSTM
+from benchmarks.reference import ReferenceConvLSTM, reference_transformer
 from vidlib import recipes
 from vidlib.digits import load_digits
 from vidlib.moving_mnist import MovingMNIST
 from vidlib.video import float_batch, to_float
-from vidlib.weights import load_pretrained, pretrained_names
+from vidlib.weights import ARCHITECTURES, load_pretrained, pretrained_names
 
+TITLE = "Training step: what each optimisation buys"
 STEPS = 4  # of each turn
 ROUNDS = 5
 FRAMES = 20
@@ -49,27 +51,35 @@ class Row:
     render: str = ""  # "loop" or "device": make fresh clips in every step; empty: the same batch again
 
 
-REFERENCE = Row("reference", ReferenceConvLSTM)
-ROWS = (
-    REFERENCE,
-    Row("reference, zeros as the forecaster's input", lambda model: ReferenceConvLSTM(model, zeros=True)),
-    Row("reference, channels_last", ReferenceConvLSTM, channels_last=True),
-    Row("input convolutions batched over time", lambda model: model),
-    Row("reference, bf16", ReferenceConvLSTM, bf16=True),
-    Row("reference, compiled", ReferenceConvLSTM, compile=True),
-    Row("reference, clips from a paste loop", ReferenceConvLSTM, render="loop"),
-    Row("reference, clips rendered on the device", ReferenceConvLSTM, render="device"),
-    Row("vidlib.ConvLSTM, as it is trained", channels_last=True, bf16=True, compile=True, render="device"),
-)
+ROWS: dict[str, tuple[Row, ...]] = {  # the first of each is what the others are compared with
+    "convlstm": (
+        Row("reference", ReferenceConvLSTM),
+        Row("reference, zeros as the forecaster's input", lambda model: ReferenceConvLSTM(model, zeros=True)),
+        Row("reference, channels_last", ReferenceConvLSTM, channels_last=True),
+        Row("input convolutions batched over time"),
+        Row("reference, bf16", ReferenceConvLSTM, bf16=True),
+        Row("reference, compiled", ReferenceConvLSTM, compile=True),
+        Row("reference, clips from a paste loop", ReferenceConvLSTM, render="loop"),
+        Row("reference, clips rendered on the device", ReferenceConvLSTM, render="device"),
+        Row("vidlib.ConvLSTM, as it is trained", channels_last=True, bf16=True, compile=True, render="device"),
+    ),
+    "video-transformer": (
+        Row("reference", reference_transformer),
+        Row("fused attention"),
+        Row("reference, bf16", reference_transformer, bf16=True),
+        Row("reference, compiled", reference_transformer, compile=True),
+        Row("vidlib.VideoTransformer, as it is trained", channels_last=True, bf16=True, compile=True, render="device"),
+    ),
+}
 
 
-def rows(device: torch.device) -> list[Row]:
+def rows(name: str, device: torch.device) -> list[Row]:
     """Those that make sense on the device: a CPU trains in float32 and uncompiled."""
+    *others, last = ROWS[name]
     if device.type == "cuda":
-        return list(ROWS)
-    last = ROWS[-1]
-    chosen = [row for row in ROWS[:-1] if not (row.bf16 or row.compile)]
-    return [*chosen, Row(last.name, last.build, channels_last=True, render="device")]
+        return [*others, last]
+    plain = [row for row in others if not (row.bf16 or row.compile)]
+    return [*plain, dataclasses.replace(last, bf16=False, compile=False)]
 
 
 class Step:
@@ -114,20 +124,21 @@ def seconds(step: Callable[[], object], device: torch.device, times: int = STEPS
     return (time.perf_counter() - start) / times
 
 
-def peak_memory(index: int, model: nn.Module, batch_size: int, device: torch.device) -> float:
+def peak_memory(name: str, index: int, model: nn.Module, batch_size: int, device: torch.device) -> float:
     """GiB that two training steps need at their peak beyond an idle process; NaN where that can't be known."""
     if device.type == "cuda":
-        step = Step(rows(device)[index], model, batch_size, device)
+        step = Step(rows(name, device)[index], model, batch_size, device)
         torch.cuda.reset_peak_memory_stats()
         step(), step()
         return torch.cuda.max_memory_allocated() / 2**30
     # a process of its own, because the operating system only keeps the highest peak that there ever was
     with multiprocessing.get_context("spawn").Pool(1) as pool:
-        return pool.apply(_peak_of_this_process, (index, model.config, type(model), batch_size))
+        return pool.apply(_peak_of_this_process, (name, index, model.config, batch_size))
 
 
-def _peak_of_this_process(index: int, config: dict, kind: type[nn.Module], batch_size: int) -> float:
-    step = Step(rows(torch.device("cpu"))[index], kind(**config), batch_size, torch.device("cpu"))
+def _peak_of_this_process(name: str, index: int, config: dict, batch_size: int) -> float:
+    cpu = torch.device("cpu")
+    step = Step(rows(name, cpu)[index], ARCHITECTURES[name](**config), batch_size, cpu)
     try:
         Path("/proc/self/clear_refs").write_text("5")  # Linux: forget the peak that importing torch was
     except OSError:
@@ -157,9 +168,9 @@ def step_flops(step: Step) -> int:
     return counter.get_total_flops()
 
 
-def compare(model: nn.Module, batch_size: int, device: torch.device) -> list[dict[str, float | str]]:
+def compare(name: str, model: nn.Module, batch_size: int, device: torch.device) -> list[dict[str, float | str]]:
     """Every row: clips per second, ratio to the reference in the same turns, share of the matmul peak, peak memory."""
-    chosen = rows(device)
+    chosen = rows(name, device)
     steps = [Step(row, model, batch_size, device) for row in chosen]
     needed = min(step_flops(step) for step in steps)  # convolving the empty first state is no useful work
     for step in steps:
@@ -177,7 +188,7 @@ def compare(model: nn.Module, batch_size: int, device: torch.device) -> list[dic
                 "clips_per_second": batch_size / taken,
                 "ratio": statistics.median(turn[0] / turn[index] for turn in turns),
                 "share": needed / taken / peaks[torch.bfloat16 if row.bf16 else torch.float32],
-                "memory": peak_memory(index, model, batch_size, device),
+                "memory": peak_memory(name, index, model, batch_size, device),
             }
         )
     return table
@@ -194,18 +205,21 @@ def prediction_milliseconds(model: nn.Module, device: torch.device) -> float:
 
 def main() -> None:
     device = torch.accelerator.current_accelerator(check_available=True) or torch.device("cpu")
-    full = device.type == "cuda"
-    recipe = recipes.recipe("convlstm", "full")
-    model, size = (recipes.build(recipe), recipe.batch_size) if full else (load_pretrained("convlstm"), 4)
-    count = sum(p.numel() for p in model.parameters())
-    print(f"ConvLSTM, {count:,} parameters, {size} clips in a batch, on {recipes.hardware()}.\n")
-    print("| training step | clips/s | times the reference | share of the matmul peak | peak memory, GiB |")
-    print("| --- | --- | --- | --- | --- |")
-    for line in compare(model, size, device):
-        print(
-            f"| {line['row']} | {line['clips_per_second']:.1f} | {line['ratio']:.2f} | {line['share']:.0%} | "
-            f"{line['memory']:.2f} |"
-        )
+    for name in ROWS:
+        if device.type == "cuda":  # what a GPU is for
+            recipe = recipes.recipe(name, "full")
+            model, size = recipes.build(recipe), recipe.batch_size
+        else:
+            model, size = load_pretrained(name), 4
+        count = sum(p.numel() for p in model.parameters())
+        print(f"\n| {name}: {count:,} parameters, {size} clips in a batch | clips/s | times the reference "
+              "| share of the matmul peak | peak memory, GiB |")  # fmt: skip
+        print("| --- | --- | --- | --- | --- |")
+        for line in compare(name, model, size, device):
+            print(
+                f"| {line['row']} | {line['clips_per_second']:.1f} | {line['ratio']:.2f} | {line['share']:.0%} | "
+                f"{line['memory']:.2f} |"
+            )
     print("\n| shipped model | milliseconds for one clip's ten frames |")
     print("| --- | --- |")
     for name in pretrained_names():

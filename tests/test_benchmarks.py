@@ -7,10 +7,11 @@ import math
 import pytest
 import torch
 
-from benchmarks import ablation, training_speed
-from benchmarks.reference import ReferenceConvLSTM
+from benchmarks import ablation, results, training_speed
+from benchmarks.reference import ReferenceConvLSTM, reference_transformer
 from vidlib import recipes
 from vidlib.convlstm import ConvLSTM
+from vidlib.vit import VideoTransformer
 
 CPU = torch.device("cpu")
 
@@ -39,40 +40,52 @@ def test_a_cell_with_peepholes_has_no_reference():
         ReferenceConvLSTM(tiny(peephole=True))
 
 
-def test_every_row_takes_the_same_first_step():
-    """The same loss and gradient norm, whatever the layout: what the table compares is one computation."""
-    model, losses = tiny(), []
-    for row in training_speed.rows(CPU):
-        if row.render:
-            continue
-        step = training_speed.Step(row, model, 2, CPU)
-        with torch.no_grad():
-            losses.append(step.run(step.batch[:, :10]))
-    assert len(losses) >= 4
-    for other in losses[1:]:
-        torch.testing.assert_close(losses[0], other, rtol=1e-4, atol=1e-5)
+def small(name: str) -> torch.nn.Module:
+    torch.manual_seed(0)
+    return tiny() if name == "convlstm" else VideoTransformer(dim=16, heads=2, layers=2, decoder=8)
+
+
+def test_the_reference_transformer_computes_what_the_package_computes():
+    model = small("video-transformer").double()
+    past = torch.rand(2, 10, 1, 64, 64, dtype=torch.float64)
+    torch.testing.assert_close(model(past), reference_transformer(model)(past), rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", training_speed.ROWS)
+def test_every_row_computes_the_same(name):
+    """What the table compares is one computation, whatever the layout."""
+    model, outputs = small(name), []
+    for row in training_speed.rows(name, CPU):
+        if row.render != "loop":
+            step = training_speed.Step(row, model, 2, CPU)
+            with torch.no_grad():
+                outputs.append(step.run(step.batch[:, :10]))
+    assert len(outputs) >= 3
+    for other in outputs[1:]:
+        torch.testing.assert_close(outputs[0], other, rtol=1e-4, atol=1e-5)
 
 
 def test_a_row_that_renders_takes_fresh_clips_in_every_step():
-    for row in training_speed.rows(CPU):
+    for row in training_speed.rows("convlstm", CPU):
         step = training_speed.Step(row, tiny(), 2, CPU)
         first, second = step.video(), step.video()
         assert first.shape == (2, 20, 1, 64, 64) and first.dtype == torch.float32
         assert not torch.equal(first, second)
 
 
-def test_the_table_has_a_line_for_every_row(monkeypatch):
+@pytest.mark.parametrize("name", training_speed.ROWS)
+def test_the_table_has_a_line_for_every_row(monkeypatch, name):
     monkeypatch.setattr(training_speed, "STEPS", 1)
     monkeypatch.setattr(training_speed, "ROUNDS", 1)
     monkeypatch.setattr(training_speed, "peak_memory", lambda *_: math.nan)
-    table = training_speed.compare(tiny(hidden=[2]), 1, CPU)
-    assert [line["row"] for line in table] == [row.name for row in training_speed.rows(CPU)]
+    table = training_speed.compare(name, small(name), 1, CPU)
+    assert [line["row"] for line in table] == [row.name for row in training_speed.rows(name, CPU)]
     assert table[0]["ratio"] == 1
-    assert all(line["clips_per_second"] > 0 and 0 < line["share"] < 1 for line in table)
+    assert all(line["clips_per_second"] > 0 and line["share"] > 0 for line in table)
 
 
 def test_flops_are_counted_forwards_and_backwards():
-    step = training_speed.Step(training_speed.REFERENCE, tiny(hidden=[2]), 1, CPU)
+    step = training_speed.Step(training_speed.ROWS["convlstm"][0], tiny(hidden=[2]), 1, CPU)
     # 20 steps of a 3×3 convolution to 8 gates on 16×16 maps: from 16 + 2 channels in the encoder, from 2 after it
     encoder, forecaster = (2 * 9 * channels * 8 * 256 * 10 for channels in (18, 2))
     paint = 2 * 2 * 16 * 256 * 10
@@ -111,3 +124,12 @@ def test_an_ablation_goes_on_where_it_was_interrupted(tmp_path, monkeypatch):
     base, other = (history[-1]["validation_mse"] for _, history, _, _ in finished.values())
     assert f"| base | {finished['base'][0]:,} | {base:.2f} | +0.00 |" in text
     assert f"| {other:.2f} | {other - base:+.2f} |" in text
+
+
+def test_tables_go_between_the_marks_of_a_page_and_nowhere_else(tmp_path):
+    page = tmp_path / "page.md"
+    page.write_text("before\n<!-- a -->\nold\n<!-- b -->\nafter\n")
+    results.write(page, "new", "<!-- a -->", "<!-- b -->")
+    assert page.read_text() == "before\n<!-- a -->\nnew\n<!-- b -->\nafter\n"
+    with pytest.raises(ValueError, match="has no lines '<!-- c -->' and '<!-- b -->'"):
+        results.write(page, "new", "<!-- c -->", "<!-- b -->")

@@ -94,21 +94,7 @@ def fit(
         RuntimeError: the folder is in use or holds a run that ``resume`` does not ask for; the loss is not finite; the
             device's memory is too small; the checkpoint is damaged.
     """
-    for name, value, known in (("optimizer", optimizer, OPTIMIZERS), ("precision", precision, PRECISIONS)):
-        if value not in known:
-            raise ValueError(f"{name} is {value!r}, expected one of {', '.join(known)}.")
-    for name, value, fits, expected in (
-        ("lr", lr, lr > 0, "above 0"),
-        ("weight_decay", weight_decay, weight_decay >= 0, "at least 0"),
-        ("warmup", warmup, 0 <= warmup <= 1, "from 0 to 1"),
-        ("clip_norm", clip_norm, clip_norm > 0, "above 0"),
-        ("ema", ema, 0 <= ema < 1, "at least 0 and below 1"),
-    ):
-        if not fits:
-            raise ValueError(f"{name} is {value}, expected a number {expected}.")
-    for name, clips in (("training", train), ("validation", validation)):
-        if len(clips) == 0:
-            raise ValueError(f"the {name} set is empty, expected at least one clip.")
+    _check_settings(train, validation, optimizer, precision, lr, weight_decay, warmup, clip_norm, ema)
     clips_per_epoch = len(train) if clips_per_epoch is None else clips_per_epoch
     check_counts(epochs=epochs, batch_size=batch_size, clips_per_epoch=clips_per_epoch)
     accelerator = _accelerator(precision, device)
@@ -231,6 +217,24 @@ def write_history(history: History, file: str | Path) -> None:
         writer = csv.DictWriter(lines, fieldnames=list(history[0]))
         writer.writeheader()
         writer.writerows(history)
+
+
+def _check_settings(train, validation, optimizer, precision, lr, weight_decay, warmup, clip_norm, ema) -> None:
+    for name, value, known in (("optimizer", optimizer, OPTIMIZERS), ("precision", precision, PRECISIONS)):
+        if value not in known:
+            raise ValueError(f"{name} is {value!r}, expected one of {', '.join(known)}.")
+    for name, value, fits, expected in (
+        ("lr", lr, lr > 0, "above 0"),
+        ("weight_decay", weight_decay, weight_decay >= 0, "at least 0"),
+        ("warmup", warmup, 0 <= warmup <= 1, "from 0 to 1"),
+        ("clip_norm", clip_norm, clip_norm > 0, "above 0"),
+        ("ema", ema, 0 <= ema < 1, "at least 0 and below 1"),
+    ):
+        if not fits:
+            raise ValueError(f"{name} is {value}, expected a number {expected}.")
+    for name, clips in (("training", train), ("validation", validation)):
+        if len(clips) == 0:
+            raise ValueError(f"the {name} set is empty, expected at least one clip.")
 
 
 def _pair(clips, indices: range, model: nn.Module, device: torch.device) -> tuple[Tensor, Tensor]:
