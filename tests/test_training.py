@@ -282,18 +282,28 @@ def test_the_first_bad_step_is_named_in_a_long_epoch(tmp_path):
 
 
 class Large(ConvLSTM):
-    """A model for which no memory is large enough."""
+    """A model for which memory is large enough only up to ``most`` clips."""
+
+    most = 0
 
     def forward(self, past):
-        raise torch.OutOfMemoryError("tried to allocate 3 PiB")
+        if len(past) > self.most:
+            raise torch.OutOfMemoryError("tried to allocate 3 PiB")
+        return super().forward(past)
 
 
 @pytest.mark.parametrize(
-    "batch_size, advice",
-    [(4, r"batches of 4 clips: try batch_size=2\.$"), (1, "batches of 1 clips: .* smaller model")],
+    "batch_size, most, advice",
+    [
+        (8, 5, r"batches of 8 clips: try batch_size=4, which fits\.$"),
+        (8, 1, r"batches of 8 clips: try batch_size=1, which fits\.$"),
+        (8, 0, r"batches of 8 clips: try a smaller model\.$"),
+        (1, 0, r"batches of 1 clips: try a smaller model\.$"),
+    ],
 )
-def test_too_little_memory_names_a_smaller_batch(tmp_path, batch_size, advice):
+def test_too_little_memory_names_a_smaller_batch(tmp_path, batch_size, most, advice):
     large = Large(past=2, horizon=2, size=8, patch=4, hidden=[3], kernel=3)
+    large.most = most
     with pytest.raises(RuntimeError, match=advice):
         run(tmp_path, large, batch_size=batch_size)
 

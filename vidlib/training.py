@@ -149,11 +149,14 @@ def fit(
                     with accelerator.autocast():
                         value = loss(prepared(past), future)
                     accelerator.backward(value)
-                except torch.OutOfMemoryError as error:
-                    smaller = f"batch_size={batch_size // 2}" if batch_size > 1 else "a smaller model"
+                except torch.OutOfMemoryError:
+                    value = None  # and out of this block, whose traceback holds the memory of the step
+                if value is None:
+                    fits = _batch_that_fits(accelerator, prepared, loss, past, future)
+                    smaller = f"batch_size={fits}, which fits" if fits else "a smaller model"
                     raise RuntimeError(
                         f"The device's memory is too small for batches of {batch_size} clips: try {smaller}."
-                    ) from error
+                    )
                 accelerator.clip_grad_norm_(model.parameters(), clip_norm)
                 rates.append(schedules[-1].get_last_lr()[0])
                 for opt, schedule in zip(optimizers, schedules, strict=True):
@@ -241,6 +244,21 @@ def _pair(clips, indices: range, model: nn.Module, device: torch.device) -> tupl
     """Past and future of these clips, counted on from the first where the set ends."""
     video = float_batch(clips, [i % len(clips) for i in indices], model.past + model.horizon, device)
     return video[:, : model.past], video[:, model.past :]
+
+
+def _batch_that_fits(accelerator: Accelerator, model: nn.Module, loss, past: Tensor, future: Tensor) -> int:
+    """Half, a quarter ... of a batch that was too large: the first that fits, or 0."""
+    size = len(past) // 2
+    while size:
+        try:
+            with accelerator.autocast():
+                value = loss(model(past[:size]), future[:size])
+            accelerator.backward(value)
+            break
+        except torch.OutOfMemoryError:
+            value = None
+            size //= 2
+    return size
 
 
 def _prepare(
