@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import math
-import random
 import time
 
 import numpy as np
 import torch
 
-from vidlib.digits import load_digits
-from vidlib.moving_mnist import MovingMNIST
+from vidlib.digits import SIZE, load_digits
+from vidlib.moving_mnist import CANVAS, FREE_RANGE, SPEED, MovingMNIST
 
 TITLE = "Clips per second, one thread each"
 SECONDS = 1.5  # a turn of one side; the sides take turns, so that both see the same machine
@@ -18,30 +16,35 @@ ROUNDS = 5
 BATCH = 64
 
 
-def loop_clip(images: np.ndarray, generator: random.Random, n_digits: int = 2, frames: int = 20) -> np.ndarray:
-    """One clip in plain Python: per digit a trajectory, per frame a paste. ``(frames, 1, 64, 64)`` uint8."""
-    clip = np.zeros((frames, 1, 64, 64), np.uint8)
-    for _ in range(n_digits):
-        digit = images[generator.randrange(len(images))]
-        x, y, angle = generator.random(), generator.random(), 2 * math.pi * generator.random()
-        vx, vy = 0.1 * math.cos(angle), 0.1 * math.sin(angle)
-        for t in range(frames):
+def loop_clip(clips: MovingMNIST, index: int) -> np.ndarray:
+    """The same clip the way that generators are written first: digit by digit a trajectory, frame by frame a paste.
+
+    Returns ``(frames, 1, 64, 64)`` uint8, equal to ``clips[index]`` to the bit.
+    """
+    clip = np.zeros((clips.frames, 1, CANVAS, CANVAS), np.uint8)
+    for which, x, y, turn in clips._draws(index, index + 1)[0]:
+        digit = clips.digits.images[int(which * len(clips.digits))]
+        vx, vy = SPEED * np.cos(2 * np.pi * turn), SPEED * np.sin(2 * np.pi * turn)
+        lefts, tops = np.zeros(clips.frames, int), np.zeros(clips.frames, int)
+        for t in range(clips.frames):
             x, y = x + vx, y + vy
             if not 0 < x < 1:
                 x, vx = min(max(x, 0.0), 1.0), -vx
             if not 0 < y < 1:
                 y, vy = min(max(y, 0.0), 1.0), -vy
-            left, top = int(36 * x), int(36 * y)
-            patch = clip[t, 0, top : top + 28, left : left + 28]
-            clip[t, 0, top : top + 28, left : left + 28] = np.maximum(patch, digit)
+            lefts[t], tops[t] = FREE_RANGE * x, FREE_RANGE * y
+        for t in range(clips.frames):
+            top, left = tops[t], lefts[t]
+            patch = clip[t, 0, top : top + SIZE, left : left + SIZE]
+            clip[t, 0, top : top + SIZE, left : left + SIZE] = np.maximum(patch, digit)
     return clip
 
 
 def clips_per_second() -> dict[str, list[float]]:
     """Both sides in turn: a rate for each round."""
+    threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    digits = load_digits("auto", "train")
-    clips, generator = MovingMNIST(10**9, digits=digits), random.Random(0)
+    clips = MovingMNIST(10**9, digits=load_digits("auto", "train"))
     position = 0
 
     def batched() -> int:
@@ -51,7 +54,9 @@ def clips_per_second() -> dict[str, list[float]]:
         return BATCH
 
     def looped() -> int:
-        torch.from_numpy(np.stack([loop_clip(digits.images, generator) for _ in range(BATCH)]))
+        nonlocal position
+        torch.from_numpy(np.stack([loop_clip(clips, position + i) for i in range(BATCH)]))
+        position += BATCH
         return BATCH
 
     rates: dict[str, list[float]] = {"paste loop": [], "MovingMNIST.batch": []}
@@ -61,6 +66,7 @@ def clips_per_second() -> dict[str, list[float]]:
             while (spent := time.process_time() - start) < SECONDS:
                 made += make()
             rates[name].append(made / spent)
+    torch.set_num_threads(threads)
     return rates
 
 

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 import torch
 
-from benchmarks import ablation, results, training_speed
+from benchmarks import ablation, data_speed, results, training_speed
 from benchmarks.reference import ReferenceConvLSTM, reference_transformer
 from vidlib import recipes
 from vidlib.convlstm import ConvLSTM
+from vidlib.moving_mnist import MovingMNIST
 from vidlib.vit import VideoTransformer
 
 CPU = torch.device("cpu")
@@ -133,3 +135,19 @@ def test_tables_go_between_the_marks_of_a_page_and_nowhere_else(tmp_path):
     assert page.read_text() == "before\n<!-- a -->\nnew\n<!-- b -->\nafter\n"
     with pytest.raises(ValueError, match="has no lines '<!-- c -->' and '<!-- b -->'"):
         results.write(page, "new", "<!-- c -->", "<!-- b -->")
+
+
+def test_the_paste_loop_makes_the_same_clips():
+    clips = MovingMNIST(30, digits="builtin", seed=3)
+    for index in range(30):
+        assert np.array_equal(data_speed.loop_clip(clips, index), clips[index].numpy())
+
+
+def test_measuring_leaves_the_threads_as_they_were(monkeypatch):
+    monkeypatch.setattr(data_speed, "SECONDS", 0.001)
+    before = torch.get_num_threads()
+    torch.set_num_threads(before + 1)
+    rates = data_speed.clips_per_second()
+    assert torch.get_num_threads() == before + 1
+    torch.set_num_threads(before)
+    assert all(len(values) == data_speed.ROUNDS and min(values) > 0 for values in rates.values())

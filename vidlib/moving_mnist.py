@@ -181,12 +181,16 @@ class MovingMNIST(Dataset):
         position = np.stack([start_x, start_y], axis=-1)
         angle = 2 * np.pi * turn
         velocity = SPEED * np.stack([np.cos(angle), np.sin(angle)], axis=-1)
-        corners = np.empty((*which.shape, self.frames, 2), np.int64)
-        hits = np.empty(corners.shape, bool)
+        path = np.empty((self.frames, *which.shape, 2))
+        hits = np.empty(path.shape, bool)
         for frame in range(self.frames):  # a step comes before frame 0 too
-            position, velocity, hits[:, :, frame] = step(position, velocity)
-            corners[:, :, frame] = FREE_RANGE * position  # assigning to integers truncates, as int() does
-        return Trajectories((which * len(self.digits)).astype(np.int64), corners, hits.any(-1))
+            position, velocity, hits[frame] = step(position, velocity)
+            path[frame] = position
+        corners = (FREE_RANGE * path).astype(np.int64)  # truncates, as int() does
+        bounced = hits[..., 0] | hits[..., 1]
+        return Trajectories(
+            (which * len(self.digits)).astype(np.int64), np.moveaxis(corners, 0, 2), np.moveaxis(bounced, 0, 2)
+        )
 
     def describe(self) -> str:
         """One line for the screen and for model cards."""
