@@ -53,6 +53,7 @@ def test_clips_equal_a_plain_paste_loop_to_the_bit(builtin, n_digits):
     motion = clips.trajectories(range(40))
     expected = paste_loop(builtin.images, motion.digits, motion.positions)
     assert np.array_equal(clips.batch(range(40)).numpy(), expected)
+    assert all(array.flags.c_contiguous for array in motion)  # so that they can be hashed
 
 
 def test_the_path_for_accelerators_pastes_the_same_bits(builtin):

@@ -188,9 +188,8 @@ class MovingMNIST(Dataset):
             path[frame] = position
         corners = (FREE_RANGE * path).astype(np.int64)  # truncates, as int() does
         bounced = hits[..., 0] | hits[..., 1]
-        return Trajectories(
-            (which * len(self.digits)).astype(np.int64), np.moveaxis(corners, 0, 2), np.moveaxis(bounced, 0, 2)
-        )
+        by_clip = (np.ascontiguousarray(np.moveaxis(array, 0, 2)) for array in (corners, bounced))
+        return Trajectories((which * len(self.digits)).astype(np.int64), *by_clip)
 
     def describe(self) -> str:
         """One line for the screen and for model cards."""
