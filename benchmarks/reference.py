@@ -10,7 +10,6 @@ from __future__ import annotations
 import copy
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vidlib.convlstm import ConvLSTM, ConvLSTMCell
@@ -56,16 +55,16 @@ class ReferenceConvLSTM(nn.Module):
     def __init__(self, model: ConvLSTM, zeros: bool = False) -> None:
         super().__init__()
         self.zeros = zeros
-        self.past, self.horizon, self.patch = model.past, model.horizon, model.patch
+        self.past, self.horizon = model.past, model.horizon
         self.encoder = nn.ModuleList(ReferenceCell(cell) for cell in model.encoder)
         self.forecaster = nn.ModuleList(ReferenceCell(cell) for cell in model.forecaster)
         if zeros:
             self.forecaster[0].take_zeros()
-        self.paint = model.paint
+        self.stem, self.paint = model.stem, model.paint
 
     def forward(self, past: Tensor) -> Tensor:
         """``(B, past, C, H, W)`` to ``(B, horizon, C, H, W)``."""
-        maps = F.pixel_unshuffle(past.flatten(0, 1), self.patch).unflatten(0, past.shape[:2])
+        maps = self.stem(past.flatten(0, 1)).unflatten(0, past.shape[:2])
         states = [(maps.new_zeros(len(past), cell.hidden, *maps.shape[-2:]),) * 2 for cell in self.encoder]
         for t in range(self.past):
             x = maps[:, t]
@@ -78,7 +77,7 @@ class ReferenceConvLSTM(nn.Module):
             for layer, cell in enumerate(self.forecaster):
                 states[layer] = cell(x, *states[layer])
                 x = states[layer][0]
-            frames.append(F.pixel_shuffle(self.paint(torch.cat([h for h, _ in states], dim=1)), self.patch))
+            frames.append(self.paint(torch.cat([h for h, _ in states], dim=1)))
         return torch.stack(frames, dim=1)
 
 

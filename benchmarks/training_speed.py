@@ -1,7 +1,7 @@
 """A whole training step (forward, loss, backward, clipping, optimiser): what each optimisation buys.
 
 Each row is the reference of :mod:`benchmarks.reference` with one thing changed, and the last is all of them, with the
-same weights. The rows take turns, so that all see the same machine. Those that only a GPU profits from need one.
+same weights. The rows take turns, so that all see the same machine.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from benchmarks.reference import ReferenceConvLSTM, reference_transformer
 from vidlib import recipes
 from vidlib.digits import load_digits
 from vidlib.moving_mnist import MovingMNIST
+from vidlib.training import fast_precision
 from vidlib.video import float_batch, to_float
 from vidlib.weights import ARCHITECTURES, load_pretrained, pretrained_names
 
@@ -73,12 +74,11 @@ ROWS: dict[str, tuple[Row, ...]] = {  # the first of each is what the others are
 
 
 def rows(name: str, device: torch.device) -> list[Row]:
-    """Those that make sense on the device: a CPU trains in float32 and uncompiled."""
+    """Those that make sense on the device: bf16 where it is fast, compiled models where there is a compiler."""
     *others, last = ROWS[name]
-    if device.type == "cuda":
-        return [*others, last]
-    plain = [row for row in others if not (row.bf16 or row.compile)]
-    return [*plain, dataclasses.replace(last, bf16=False, compile=False)]
+    bf16, compiler = fast_precision(device) == "bf16", recipes.has_compiler(device)
+    possible = [row for row in others if bf16 >= row.bf16 and compiler >= row.compile]
+    return [*possible, dataclasses.replace(last, bf16=bf16, compile=compiler)]
 
 
 class Step:

@@ -22,7 +22,7 @@ from vidlib import perceptual
 from vidlib.digit_network import accuracy, balance_filters, train_digit_network
 from vidlib.digits import Digits, data_folder, load_digits
 from vidlib.moving_mnist import MovingMNIST, to_float
-from vidlib.perceptual import DIGIT_NETWORK, DigitNetwork, PerceptualLoss, load_digit_network
+from vidlib.perceptual import DIGIT_NETWORK, DigitNetwork, PerceptualLoss, PerceptualMSE, load_digit_network
 
 # conv1_1, conv1_2, conv2_1, conv2_2 of VGG16 and VGG19 alike: name in torchvision, filters, inputs
 CONVOLUTIONS = {"features.0": (64, 3), "features.2": (64, 64), "features.5": (128, 64), "features.7": (128, 128)}
@@ -464,3 +464,22 @@ def test_training_needs_labels_and_at_least_one_batch(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="have no labels"):
         train_digit_network(tmp_path, digits=digits)
     assert not (tmp_path / "digit-network.safetensors").exists()
+
+
+# ---- as the loss of a training
+
+
+def test_the_training_loss_is_the_squared_error_and_a_share_of_the_distance(loss: PerceptualLoss) -> None:
+    prediction, truth = videos()
+    prediction.requires_grad_()
+    both = PerceptualMSE(0.5, loss)
+    both(prediction, truth).backward()
+    (expected,) = torch.autograd.grad(F.mse_loss(prediction, truth) + 0.5 * loss(prediction, truth), prediction)
+    torch.testing.assert_close(prediction.grad, expected)
+    assert both.describe() == f"MSE + 0.5 · vgg16 relu1_2 relu2_2, weights {loss.sha256[:12]}"
+    assert not [p for p in both.parameters() if p.requires_grad]
+
+
+def test_a_negative_weight_is_one_sentence(loss: PerceptualLoss) -> None:
+    with pytest.raises(ValueError, match=r"weight is -1, expected at least 0\."):
+        PerceptualMSE(-1, loss)

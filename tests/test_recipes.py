@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import sys
 
 import pytest
 import torch
+import torch.nn.functional as F
 
 from vidlib import recipes
 from vidlib.digits import SPLITS, load_digits
 from vidlib.metrics import evaluate
+from vidlib.perceptual import PerceptualLoss
 from vidlib.recipes import RECIPES, Recipe, build, recipe
 from vidlib.training import read_history
 from vidlib.weights import ARCHITECTURES, load_model, model_card
@@ -33,7 +36,7 @@ def test_every_model_has_a_recipe_at_every_profile():
 def test_changes_reach_the_recipe_and_the_model():
     changed = recipe("convlstm", "smoke", epochs=5, lr=1, hidden=[4, 4], peephole=True, ema=0)
     assert (changed.epochs, changed.lr, changed.ema) == (5, 1, 0)
-    assert changed.config == {"hidden": [4, 4], "kernel": 3, "peephole": True}
+    assert changed.config == {"features": 8, "hidden": [4, 4], "kernel": 3, "peephole": True}
     assert build(changed).config["hidden"] == [4, 4] and build(changed).encoder[0].peephole is not None
     assert recipe("convlstm", "smoke", hidden=(4, 4)).config["hidden"] in ((4, 4), [4, 4])
     assert recipe("convlstm", "smoke") == RECIPES["convlstm"]["smoke"]  # and the original is as it was
@@ -121,10 +124,27 @@ def test_every_setting_reaches_fit(fitted, tmp_path):
     changes = {"epochs": 3, "clips_per_epoch": 9, "batch_size": 3, "lr": 0.3, "optimizer": "adamw",
                "weight_decay": 0.4, "warmup": 0.5, "ema": 0.6}  # fmt: skip
     own = {f.name for f in dataclasses.fields(Recipe)}
-    assert own - changes.keys() == {"architecture", "config", "validation_clips", "start", "compile", "seed"}
+    others = {"architecture", "config", "validation_clips", "start", "compile", "seed", "perceptual", "backbone"}
+    assert own - changes.keys() == others
     recipes.train(recipe("convlstm", "smoke", **changes, validation_clips=4), tmp_path, digits="builtin", resume=True)
     assert {name: fitted[name] for name in changes} == changes
     assert len(fitted["validation"]) == 4 and fitted["resume"] is True and fitted["out"] == tmp_path
+
+
+def test_a_recipe_may_add_the_perceptual_loss(fitted, tmp_path):
+    recipes.train(recipe("convlstm", "smoke"), tmp_path, digits="builtin")
+    assert fitted["loss"] is F.mse_loss
+    recipes.train(recipe("convlstm", "smoke", perceptual=0.25, backbone="digits"), tmp_path, digits="builtin")
+    prediction, truth = torch.rand(2, 2, 3, 1, 16, 16)
+    expected = F.mse_loss(prediction, truth) + 0.25 * PerceptualLoss("digits")(prediction, truth)
+    torch.testing.assert_close(fitted["loss"](prediction, truth), expected)
+
+
+def test_weights_of_the_perceptual_loss_that_can_not_be_had_end_a_training_before_it_begins(fitted, tmp_path):
+    chosen = recipe("convlstm", "smoke", perceptual=0.25, backbone="vgg19")
+    with pytest.raises(FileNotFoundError, match="is not a file: give an existing weight file"):
+        recipes.train(chosen, tmp_path / "run", digits="builtin", vgg_weights=tmp_path / "vgg19.pt")
+    assert not fitted and not (tmp_path / "run").exists()
 
 
 def test_validation_digits_come_from_where_the_training_digits_came(fitted, tmp_path, monkeypatch):
@@ -232,6 +252,7 @@ def test_a_run_that_began_from_trained_weights_owns_their_history(tmp_path):
     card = model_card(shipped)
     assert card["clips_seen"] == 4 * (len(kept[0]) + len(kept[1]) + best["epoch"])
     assert card["recipe"]["start"] == "second" and str(tmp_path) not in json.dumps(card)
+    assert card["clip_seeds"] == [0, 1, 2] and len(card["trained_with"].split("; then ")) == 3
 
 
 def test_a_run_resumes_without_the_weights_it_began_from(tmp_path):
@@ -246,15 +267,21 @@ def test_a_run_resumes_without_the_weights_it_began_from(tmp_path):
         recipes.train(chosen, second, digits="builtin", progress=False, on_epoch=stop)
     first.rename(tmp_path / "elsewhere")
     recipes.train(chosen, second, digits="builtin", progress=False, resume=True)
-    assert [row["clips"] for row in json.loads((second / "run.json").read_text())["history_before"]] == [4]
+    assert [row["clips"] for row in json.loads((second / "run.json").read_text())["before"]["history"]] == [4]
 
 
 def test_a_start_from_the_same_clips_is_one_sentence(tmp_path):
-    recipes.train(recipe("convlstm", "smoke", **TINY), tmp_path / "first", digits="builtin", progress=False)
-    for start in (tmp_path / "first", tmp_path / "first" / "model.safetensors"):
+    quiet = {"digits": "builtin", "progress": False}
+    recipes.train(recipe("convlstm", "smoke", **TINY), tmp_path / "first", **quiet)
+    second = recipe("convlstm", "smoke", **TINY, start=str(tmp_path / "first"), seed=1)
+    recipes.train(second, tmp_path / "second", **quiet)
+    shipped = recipes.publish_run(
+        tmp_path / "second", "tiny", clips=2, digits="builtin", folder=tmp_path, progress=False
+    )
+    for start in (tmp_path / "first", tmp_path / "first" / "model.safetensors", tmp_path / "second", shipped):
         again = recipe("convlstm", "smoke", **TINY, start=str(start))
         with pytest.raises(ValueError, match="has seen the clips of seed 0 already: choose another seed"):
-            recipes.train(again, tmp_path / "second", digits="builtin", progress=False)
+            recipes.train(again, tmp_path / "third", **quiet)
 
 
 def test_a_run_that_moves_to_another_machine_names_both(tmp_path, monkeypatch):
@@ -264,9 +291,30 @@ def test_a_run_that_moves_to_another_machine_names_both(tmp_path, monkeypatch):
     chosen = recipe("convlstm", "smoke", **(TINY | {"epochs": 3}))
     for machine in ("a laptop", "a server", "a server"):
         monkeypatch.setattr(recipes, "hardware", lambda machine=machine: machine)
+        monkeypatch.setattr(
+            recipes, "fast_precision", lambda device, fast=machine == "a server": "bf16" if fast else "no"
+        )
         with pytest.raises(KeyboardInterrupt):
             recipes.train(chosen, tmp_path, digits="builtin", progress=False, resume=True, on_epoch=stop)
-    assert json.loads((tmp_path / "run.json").read_text())["hardware"] == "a laptop; then a server"
+    facts = json.loads((tmp_path / "run.json").read_text())
+    assert facts["hardware"] == "a laptop; then a server"
+    assert facts["precision"] == "float32; then bfloat16 products"
+
+
+def test_a_model_is_compiled_where_the_recipe_asks_and_a_compiler_is(tmp_path, monkeypatch):
+    asked = []
+
+    def fit(*_, compile, **__):
+        asked.append(compile)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(recipes, "fit", fit)
+    for wish, compiler in ((True, True), (True, False), (False, True)):
+        monkeypatch.setenv("CXX", sys.executable if compiler else "a-compiler-that-nobody-has")
+        with pytest.raises(KeyboardInterrupt):
+            chosen = recipe("convlstm", "smoke", **TINY, compile=wish)
+            recipes.train(chosen, tmp_path, digits="builtin", device="cpu", progress=False)
+    assert asked == [True, False, False]
 
 
 def test_a_start_of_another_shape_is_one_sentence(tmp_path):

@@ -24,7 +24,7 @@ ALLOWED = {
     "digit_network": {"digits", "perceptual"},
     "viz": set(),
     "baselines": {"moving_mnist"},
-    "recipes": {"baselines", "digits", "metrics", "moving_mnist", "training", "weights"},
+    "recipes": {"baselines", "digits", "metrics", "moving_mnist", "perceptual", "training", "weights"},
     "course": {"digits", "viz", "weights"},
     "batch": {"metrics"},
 }

@@ -341,17 +341,51 @@ def test_player_has_a_picture_for_readers_without_a_kernel():
     assert '<img alt="Two squares move right."' in bundle["text/html"]
 
 
-def test_player_is_a_film_strip_where_ipywidgets_is_missing(monkeypatch):
+@pytest.fixture
+def no_widgets(monkeypatch):
+    """A machine without ipywidgets."""
     really_import = builtins.__import__
 
-    def no_widgets(name, *args, **kwargs):
+    def without(name, *args, **kwargs):
         if name == "ipywidgets":
             raise ImportError(name)
         return really_import(name, *args, **kwargs)
 
-    monkeypatch.setattr(builtins, "__import__", no_widgets)
+    monkeypatch.setattr(builtins, "__import__", without)
+
+
+def test_player_is_a_film_strip_where_ipywidgets_is_missing(no_widgets):
     strip = viz.player({"truth": square(3)})
     assert isinstance(strip, Figure) and strip.axes[0].get_ylabel() == "truth"
+
+
+def drawn(row: int, column: int) -> Figure:
+    figure = Figure(figsize=(2, 1))
+    figure.suptitle(f"{row}, {column}")
+    return figure
+
+
+def test_a_slider_draws_the_figure_anew_from_all_values():
+    asked = []
+
+    def draw(**values: int) -> Figure:
+        asked.append(values)
+        return drawn(**values)
+
+    explorer = viz.explore(draw, alt="Two numbers.", row=(1, 8, 3), column=(0, 5, 5))
+    image, row, column = explorer.children
+    assert (row.min, row.max, row.value, column.description) == (1, 8, 3, "column")
+    before = image.value
+    column.value = 2
+    row.value = 8
+    assert asked == [{"row": 3, "column": 5}, {"row": 3, "column": 2}, {"row": 8, "column": 2}]
+    assert image.value != before
+    assert '<img alt="Two numbers."' in explorer._repr_mimebundle_()["text/html"]
+
+
+def test_an_explorer_is_its_first_figure_where_ipywidgets_is_missing(no_widgets):
+    figure = viz.explore(drawn, alt="Two numbers.", row=(1, 8, 3), column=(0, 5, 5))
+    assert isinstance(figure, Figure) and figure.get_suptitle() == "3, 5"
 
 
 # ---------------------------------------------------------------- bad input
@@ -386,6 +420,7 @@ CLIP = square(3)
         (lambda: viz.attention_overlay(CLIP, torch.zeros(2, 4, 4)), r"expected \(3, h, w\)"),
         (lambda: viz.attention_overlay(CLIP, -torch.ones(3, 4, 4)), "at least 0"),
         (lambda: viz.attention_overlay(CLIP, torch.ones(3, 4, 4), query=(0, 4, 0)), "query is"),
+        (lambda: viz.explore(drawn, alt="Two.", row=(1, 8, 9), column=(0, 5, 5)), "row begins at 9, .* from 1 to 8"),
         (lambda: viz.player([]), "videos has clips"),
         (lambda: viz.player({"a": CLIP, "b": CLIP[:2]}), "expected one shape for all"),
     ],

@@ -45,7 +45,10 @@ def _train(options: argparse.Namespace) -> None:
         print(f"test accuracy: {card['accuracy']}; weights in {options.out}")
         return
     chosen = recipes.recipe(options.model, options.profile, **parse_parameters(options.set))
-    _, history = recipes.train(chosen, options.out, digits=options.digits, resume=options.resume, device=options.device)
+    _, history = recipes.train(
+        chosen, options.out, digits=options.digits, vgg_weights=options.vgg_weights, resume=options.resume,
+        device=options.device,
+    )  # fmt: skip
     best = min(row["validation_mse"] for row in history)
     print(f"best validation MSE per frame: {best:.2f}; weights in {Path(options.out) / 'model.safetensors'}")
 
@@ -124,6 +127,7 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("--out", required=True, help="folder for checkpoint, history and weights")
     train.add_argument("--resume", action="store_true", help="go on where an earlier run stopped")
     train.add_argument("--digits", default="auto", help="mnist, builtin, auto or a folder of images")
+    train.add_argument("--vgg-weights", help="file of VGG filters for perceptual=...; else torchvision downloads them")
     train.add_argument("--device", choices=["cpu"], help="stay on the CPU although there is a GPU")
     train.add_argument("--set", nargs="+", default=[], metavar="NAME=VALUE",
                        help="change single numbers of the recipe, for example epochs=10 hidden=[48,48]")  # fmt: skip

@@ -139,6 +139,8 @@ def run_notebook(
                 cwd=notebook.parent,  # relative paths mean the same as in JupyterLab
                 kernel_name="python3",  # this environment's kernel, whatever the one that saved the file was called
                 progress_bar=progress,
+                # the kernel listens on this machine only, and would warn into the progress bar that it does not encrypt
+                extra_arguments=["--IPKernelApp.log_level=ERROR"],
             )
     except papermill.PapermillExecutionError as error:
         raise NotebookFailed(

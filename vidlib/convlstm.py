@@ -9,7 +9,6 @@ call, layer by layer, and only the state-to-state convolution is left inside the
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vidlib.video import check_counts, check_video
@@ -114,9 +113,9 @@ def _split(frames: Tensor, steps: int) -> Tensor:
 class ConvLSTM(nn.Module):
     """Encoder–forecaster of stacked ConvLSTM layers (Shi et al. 2015, figure 3).
 
-    Frames are cut into ``patch``×``patch`` blocks whose pixels become channels, so that the maps are small. The
-    encoder's last states start the forecaster; a 1×1 convolution over the hidden states of *all* forecaster layers
-    paints each future frame.
+    Frames are cut into ``patch``×``patch`` blocks whose pixels become channels, so that the maps are small; a stem of
+    one 3×3 convolution reads them across the blocks' borders. The encoder's last states start the forecaster; two
+    convolutions over the hidden states of *all* forecaster layers paint each future frame.
 
     Args:
         past: frames that the model reads.
@@ -124,8 +123,9 @@ class ConvLSTM(nn.Module):
         channels: 1 for gray.
         size: height and width of a frame in pixels.
         patch: side of a space-to-depth block in pixels.
+        features: channels between pixels and layers, in the stem and in the painter.
         hidden: channels of each layer.
-        kernel: side of all filters, in cells of the map.
+        kernel: side of the layers' filters, in cells of the map.
         peephole, forget_bias: see :class:`ConvLSTMCell`.
 
     Raises:
@@ -140,6 +140,7 @@ class ConvLSTM(nn.Module):
         channels: int = 1,
         size: int = 64,
         patch: int = 4,
+        features: int = 64,
         hidden: tuple[int, ...] | list[int] = (64, 64, 64),
         kernel: int = 5,
         peephole: bool = False,
@@ -149,25 +150,31 @@ class ConvLSTM(nn.Module):
         if not isinstance(hidden, (list, tuple)) or not hidden:
             raise ValueError(f"hidden is {hidden!r}, expected the channels of each layer, such as (64, 64).")
         check_counts(past=past, horizon=horizon, channels=channels, size=size, patch=patch, kernel=kernel)
+        check_counts(features=features)
         check_counts(**{f"hidden[{layer}]": count for layer, count in enumerate(hidden)})
         if size % patch:
             raise ValueError(f"size is {size}, expected a multiple of patch, which is {patch}.")
         self.config = {
             "past": past, "horizon": horizon, "channels": channels, "size": size, "patch": patch,
-            "hidden": list(hidden), "kernel": kernel, "peephole": peephole, "forget_bias": forget_bias,
+            "features": features, "hidden": list(hidden), "kernel": kernel, "peephole": peephole,
+            "forget_bias": forget_bias,
         }  # fmt: skip
         self.past, self.horizon, self.channels, self.size, self.patch = past, horizon, channels, size, patch
         options = {"kernel": kernel, "peephole": peephole, "forget_bias": forget_bias}
         depth = channels * patch**2
-        below = [depth, *hidden[:-1]]
+        below = [features, *hidden[:-1]]
+        self.stem = nn.Sequential(nn.PixelUnshuffle(patch), nn.Conv2d(depth, features, 3, padding=1), nn.GELU())
         self.encoder = nn.ModuleList(ConvLSTMCell(i, h, **options) for i, h in zip(below, hidden, strict=True))
         below[0] = 0  # the forecaster's first layer has no input
         self.forecaster = nn.ModuleList(ConvLSTMCell(i, h, **options) for i, h in zip(below, hidden, strict=True))
-        self.paint = nn.Conv2d(sum(hidden), depth, 1)
+        self.paint = nn.Sequential(
+            nn.Conv2d(sum(hidden), features, 1), nn.GELU(),
+            nn.Conv2d(features, depth, 3, padding=1), nn.PixelShuffle(patch),
+        )  # fmt: skip
 
     def encode(self, past: Tensor) -> tuple[list[Tensor], list[State]]:
         """Read the past: H of every layer and step ``(B, T, hidden, h, w)``, and every layer's last state."""
-        x = _split(F.pixel_unshuffle(_merge(past), self.patch), past.shape[1])  # (B, T, C·p², h, w)
+        x = _split(self.stem(_merge(past)), past.shape[1])  # (B, T, features, h, w)
         outputs, states = [], []
         for cell in self.encoder:
             x, state = cell(x)
@@ -181,8 +188,7 @@ class ConvLSTM(nn.Module):
         for cell, state in zip(self.forecaster, states, strict=True):
             x, _ = cell(x, state, horizon)
             outputs.append(x)
-        painted = self.paint(torch.cat([_merge(h) for h in outputs], dim=1))  # (T·B, C·p², h, w)
-        return _split(F.pixel_shuffle(painted, self.patch), horizon), outputs
+        return _split(self.paint(torch.cat([_merge(h) for h in outputs], dim=1)), horizon), outputs
 
     def forward(self, past: Tensor) -> Tensor:
         """``(B, past, C, H, W)`` in [0, 1] to ``(B, horizon, C, H, W)``."""

@@ -157,6 +157,35 @@ class PerceptualLoss(nn.Module):
         return f"{self.backbone}, layers={self.layers}, source={self.source!r}, sha256={self.sha256[:12]}…"
 
 
+class PerceptualMSE(nn.Module):
+    """The loss of a fine-tuning: mean squared error per pixel + ``weight`` · perceptual distance.
+
+    Called with prediction and truth ``(B, T, C, H, W)``, returns a scalar. It follows the prediction's device.
+
+    Args:
+        weight: λ, at least 0. The two terms have different scales: measure both before choosing it.
+        perceptual: the distance.
+
+    Raises:
+        ValueError: a negative weight.
+    """
+
+    def __init__(self, weight: float, perceptual: PerceptualLoss) -> None:
+        super().__init__()
+        if weight < 0:
+            raise ValueError(f"weight is {weight}, expected at least 0.")
+        self.weight, self.perceptual = weight, perceptual
+
+    def forward(self, prediction: Tensor, truth: Tensor) -> Tensor:
+        self.to(prediction.device)
+        return F.mse_loss(prediction, truth) + self.weight * self.perceptual(prediction, truth)
+
+    def describe(self) -> str:
+        """In words: λ, backbone, layers and which weights."""
+        p = self.perceptual
+        return f"MSE + {self.weight:g} · {p.backbone} {' '.join(p.layers)}, weights {p.sha256[:12]}"
+
+
 def load_digit_network(path: str | Path | None = None) -> DigitNetwork:
     """The whole digit classifier, in evaluation mode: the shipped one (its SHA-256 is checked) or the file at ``path``.
 

@@ -11,9 +11,11 @@ import contextlib
 import dataclasses
 import difflib
 import json
+import os
 import platform
 import re
 import shlex
+import shutil
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -22,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from safetensors.torch import load_file
 from torch import nn
 
@@ -30,7 +33,8 @@ from vidlib.digits import Digits, describe, load_digits
 from vidlib.files import atomic_write
 from vidlib.metrics import evaluate
 from vidlib.moving_mnist import MovingMNIST
-from vidlib.training import COUNTS, History, fit, read_history, write_history
+from vidlib.perceptual import PerceptualLoss, PerceptualMSE
+from vidlib.training import COUNTS, History, fast_precision, fit, read_history, write_history
 from vidlib.weights import ARCHITECTURES, PRETRAINED, load_trained, model_card, publish, save_model
 
 PROFILES = ("smoke", "laptop", "full")
@@ -48,7 +52,9 @@ class Recipe:
         validation_clips: fresh clips from held-out training digits on which the best epoch is chosen.
         start: weights to begin from: a shipped model's name, the folder of another run, over or not, or a
             ``.safetensors`` file; empty begins at random.
-        compile: whether to compile the model where there is a GPU.
+        perceptual: λ, the weight of the perceptual loss beside the MSE; 0 for none.
+        backbone: what the perceptual loss sees with, see :class:`vidlib.PerceptualLoss`.
+        compile: whether to compile the model first, where there is a compiler for the device.
         seed: of the weights and the clips.
     """
 
@@ -64,6 +70,8 @@ class Recipe:
     ema: float = 0.999
     validation_clips: int = 1_000
     start: str = ""
+    perceptual: float = 0.0
+    backbone: str = "vgg19"
     compile: bool = False
     seed: int = 0
 
@@ -92,10 +100,10 @@ class Recipe:
 
 RECIPES: Mapping[str, Mapping[str, Recipe]] = {
     "convlstm": {
-        "smoke": Recipe("convlstm", {"hidden": [8, 8], "kernel": 3}, epochs=2, clips_per_epoch=16, batch_size=4,
-                        validation_clips=8),
-        "laptop": Recipe("convlstm", {"hidden": [32, 32], "kernel": 3}, epochs=3, clips_per_epoch=320, batch_size=4,
-                         lr=2e-3, validation_clips=64),
+        "smoke": Recipe("convlstm", {"features": 8, "hidden": [8, 8], "kernel": 3}, epochs=2, clips_per_epoch=16,
+                        batch_size=4, validation_clips=8),
+        "laptop": Recipe("convlstm", {"features": 32, "hidden": [32, 32], "kernel": 3}, epochs=3, clips_per_epoch=320,
+                         batch_size=4, lr=2e-3, validation_clips=64),
         "full": Recipe("convlstm", {"hidden": [112, 112, 112], "kernel": 3}, lr=5e-4, compile=True),
     },
     "video-transformer": {
@@ -133,6 +141,7 @@ def train(
     out: str | Path,
     *,
     digits: str | Path = "auto",
+    vgg_weights: str | Path | None = None,
     resume: bool = False,
     device: str | None = None,
     progress: bool = True,
@@ -144,6 +153,7 @@ def train(
         recipe: from :func:`recipe`.
         out: folder for the run, see :func:`vidlib.fit`.
         digits: see :func:`vidlib.digits.load_digits`; train and validation digits never share an image.
+        vgg_weights: the backbone's file where the recipe has a perceptual loss; ``None`` is torchvision's download.
         resume, device, progress, on_epoch: see :func:`vidlib.fit`.
 
     Returns:
@@ -151,8 +161,11 @@ def train(
     """
     training = load_digits(digits, "train")
     model = build(recipe)
+    loss = F.mse_loss
+    if recipe.perceptual:
+        loss = PerceptualMSE(recipe.perceptual, PerceptualLoss(recipe.backbone, vgg_weights))
     going_on = resume and (Path(out) / "checkpoint.pt").exists()
-    before = _load_start(model, recipe.start, recipe.seed) if recipe.start and not going_on else []
+    before = _load_start(model, recipe.start, recipe.seed) if recipe.start and not going_on else Past([], [], [])
     first = None
 
     def after_epoch(averaged: nn.Module, row: dict[str, float]) -> None:
@@ -160,31 +173,30 @@ def train(
         # not before: now the folder is surely this run's own, and a failed start has left nothing behind
         if first is None:
             first = row["epoch"]
-            _write_run(recipe, training, Path(out), before, resumed=first > 1)
+            _write_run(recipe, training, Path(out), before, device, resumed=first > 1)
         if on_epoch:
             on_epoch(averaged, row)
 
     history = fit(
         model,
         clips(training, recipe.epochs * recipe.clips_per_epoch, recipe.seed),
-        clips(load_digits(training.source, "validation"), recipe.validation_clips, VALIDATION_SEED),
+        validation_clips(training.source, recipe.validation_clips),
         out=out,
-        epochs=recipe.epochs,
-        clips_per_epoch=recipe.clips_per_epoch,
-        batch_size=recipe.batch_size,
-        lr=recipe.lr,
-        optimizer=recipe.optimizer,
-        weight_decay=recipe.weight_decay,
-        warmup=recipe.warmup,
-        ema=recipe.ema,
-        device=device,
-        compile=recipe.compile and torch.cuda.is_available() and device != "cpu",
+        loss=loss,
         resume=resume,
         progress=progress,
         on_epoch=after_epoch,
+        **fit_settings(recipe, device),
     )
     save_model(model, Path(out) / "model.safetensors", card={"recipe": dataclasses.asdict(recipe)})
     return model, history
+
+
+def fit_settings(recipe: Recipe, device: str | None = None) -> dict[str, Any]:
+    """What a recipe says of the arguments of :func:`vidlib.fit`."""
+    names = "epochs", "clips_per_epoch", "batch_size", "lr", "optimizer", "weight_decay", "warmup", "ema"
+    chosen = {name: getattr(recipe, name) for name in names}
+    return chosen | {"device": device, "compile": recipe.compile and has_compiler(device)}
 
 
 def publish_run(
@@ -213,27 +225,29 @@ def publish_run(
         FileNotFoundError: the folder holds no run.
     """
     facts, history, model = _read_run(Path(run))
-    before, recipe = facts["history_before"], Recipe(**facts["recipe"])
+    before, recipe = Past(**facts["before"]), Recipe(**facts["recipe"])
     # scored as shipped: rounded to bfloat16
     model.load_state_dict({key: value.bfloat16() for key, value in model.state_dict().items()})
     test = test_clips(digits, clips)
     models = {"model": model, "copy-last": CopyLast(), "all-black": AllBlack()}
     scores = {key: evaluate(m, test, device=device, progress=progress) for key, m in models.items()}
     best = _best(history)
-    whole = _go_on(before, history)
+    whole = _go_on(before.history, history)
     hours = sum(row["seconds"] for row in whole) / 3600
     card = {
         "recipe": facts["recipe"],
         "data": facts["data"],
         "digits_sha256": facts["digits_sha256"],
-        "clips_seen": whole[len(before) + history.index(best)]["clips"],
+        "clips_seen": whole[len(before.history) + history.index(best)]["clips"],
+        "clip_seeds": [*before.seeds, recipe.seed],
         "epochs": f"{best['epoch']} of {recipe.epochs}, the best of {history[-1]['epoch']} on validation clips",
         "test": test.describe(),
         "metrics": {key: s.overall for key, s in scores.items()},
         "hardware": facts["hardware"],
+        "precision": facts["precision"],
         "duration": f"{hours:.2f} hours of wall time for {whole[-1]['epoch']} epochs",
         "date": time.strftime("%Y-%m-%d"),
-        "trained_with": facts["command"],
+        "trained_with": "; then ".join([*before.commands, facts["command"]]),
         "scored_with": f"python -m vidlib score {name} --clips {clips} --digits {test.digits.source}",
         "torch": facts["torch"],
     }
@@ -254,25 +268,39 @@ def _read_run(folder: Path) -> tuple[dict[str, Any], History, nn.Module]:
     return facts, read_history(folder / "history.csv"), model
 
 
-def _load_start(model: nn.Module, start: str, seed: int) -> History:
-    """Copy weights into a fresh model; returns the history of their training, as far as it is known."""
+@dataclasses.dataclass
+class Past:
+    """What weights have behind them when a training starts from them, as far as it is known."""
+
+    history: History
+    seeds: list[int]
+    commands: list[str]
+
+
+def _load_start(model: nn.Module, start: str, seed: int) -> Past:
+    """Copy weights into a fresh model; returns what they have behind them."""
     if Path(start).is_dir():
         facts, history, trained = _read_run(Path(start))
-        before = facts["history_before"]
+        before = Past(**facts["before"])
+        before.seeds.append(facts["recipe"]["seed"])
+        before.commands.append(facts["command"])
     else:
-        trained, facts, before = load_trained(start), model_card(start), []
+        trained, card = load_trained(start), model_card(start)
         file = PRETRAINED / f"{start}-history.csv"
         history = read_history(file) if file.exists() else []
+        seeds = card.get("clip_seeds", [card["recipe"]["seed"]] if "recipe" in card else [])
+        before = Past([], seeds, [card["trained_with"]] if "trained_with" in card else [])
     if type(trained) is not type(model) or trained.config != model.config:
         raise ValueError(
             f"{start} is a {type(trained).__name__} with {trained.config}, expected a {type(model).__name__} with "
             f"{model.config}: start from weights of the same model."
         )
-    if facts.get("recipe", {}).get("seed") == seed:
+    if seed in before.seeds:
         raise ValueError(f"{start} has seen the clips of seed {seed} already: choose another seed for fresh ones.")
     model.load_state_dict(trained.state_dict())
     # the weights are those of the best epoch: what came after is not in them
-    return _go_on(before, history[: history.index(_best(history)) + 1] if history else [])
+    before.history = _go_on(before.history, history[: history.index(_best(history)) + 1] if history else [])
+    return before
 
 
 def _best(history: History) -> dict[str, float]:
@@ -285,7 +313,7 @@ def _go_on(before: History, history: History) -> History:
     return before + [row | {name: last.get(name, 0) + row[name] for name in COUNTS} for row in history]
 
 
-def _write_run(recipe: Recipe, digits: Digits, out: Path, before: History, resumed: bool) -> None:
+def _write_run(recipe: Recipe, digits: Digits, out: Path, before: Past, device: str | None, resumed: bool) -> None:
     """What the model card will have to say and nobody remembers afterwards."""
     # the last part of a full path is enough: a card must not tell where on whose machine it was
     words = [Path(word).name if Path(word).is_absolute() else word for word in sys.argv[1:]]
@@ -295,8 +323,9 @@ def _write_run(recipe: Recipe, digits: Digits, out: Path, before: History, resum
         "recipe": dataclasses.asdict(recipe) | {"start": start},
         "data": f"fresh clips of {describe(digits)}",
         "digits_sha256": digits.sha256,
-        "history_before": before,
+        "before": dataclasses.asdict(before),
         "hardware": hardware(),
+        "precision": "bfloat16 products" if fast_precision(device) == "bf16" else "float32",
         "command": f"python -m vidlib {command}" if command else "vidlib.recipes.train in a notebook or script",
         "torch": torch.__version__,
     }
@@ -305,10 +334,17 @@ def _write_run(recipe: Recipe, digits: Digits, out: Path, before: History, resum
         # a run may move to another machine on its way; the rest stays as it began
         facts = was | {
             name: "; then ".join(dict.fromkeys([*was[name].split("; then "), facts[name]]))
-            for name in ("hardware", "torch")
+            for name in ("hardware", "precision", "torch")
         }
     with atomic_write(out / "run.json") as file:
         file.write_text(json.dumps(facts, indent=1))
+
+
+def has_compiler(device: str | torch.device | None = None) -> bool:
+    """Whether torch.compile can work: on a GPU it brings its compiler, on a CPU it needs the machine's own for C++."""
+    if torch.cuda.is_available() and str(device) != "cpu":
+        return True
+    return shutil.which(os.environ.get("CXX", "g++")) is not None
 
 
 def hardware() -> str:
@@ -325,6 +361,11 @@ def hardware() -> str:
 def test_clips(digits: str | Path = "auto", length: int = 10_000) -> MovingMNIST:
     """The benchmark's stand-in where the official file cannot be had: clips of *test* digits from a fixed seed."""
     return clips(load_digits(digits, "test"), length, TEST_SEED)
+
+
+def validation_clips(digits: str | Path = "auto", length: int = 1_000) -> MovingMNIST:
+    """Clips of digits held out from training, for choosing."""
+    return clips(load_digits(digits, "validation"), length, VALIDATION_SEED)
 
 
 def clips(digits: Digits, length: int, seed: int) -> MovingMNIST:

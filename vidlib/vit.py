@@ -1,9 +1,10 @@
 """A vision transformer for video: patches as words, attention over space and over time.
 
 Dosovitskiy et al. 2020 (arXiv 2010.11929) for the patches, Bertasius et al. 2021 (TimeSformer, arXiv 2102.05095) for
-attending to time and space in turn, Su et al. 2021 (RoFormer, arXiv 2104.09864) for the rotary positions, Tang et al.
-2024 (PredFormer, arXiv 2410.04733) for using it as a predictor: the tokens that enter as the ten past frames leave as
-the ten future ones, here in the opposite order.
+attending to time and space in turn, Su et al. 2021 (RoFormer, arXiv 2104.09864) for the rotary positions, Zhang &
+Sennrich 2019 (RMSNorm, arXiv 1910.07467) for the normalisation, Tang et al. 2024 (PredFormer, arXiv 2410.04733) for
+using it as a predictor: the tokens that enter as the ten past frames leave as the ten future ones, here in the opposite
+order.
 """
 
 from __future__ import annotations
@@ -44,13 +45,16 @@ class Attention(nn.Module):
         q, k, v = self.qkv(x).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)  # (M, heads, N, d) each
         if angles is not None:
             q, k = rotate(q, angles), rotate(k, angles)
-        if return_attention:
-            # the fused kernel below never forms the N×N weights, so whoever wants to see them pays for them
-            weights = (q @ k.transpose(-2, -1) * q.shape[-1] ** -0.5).softmax(-1)
+        # The fused kernel never forms the N×N weights, so whoever wants to see them pays for them. A CPU with matrix
+        # units for bf16 is several times faster with two plain products: its fused kernel is made for long sequences.
+        plain = q.device.type == "cpu" and q.dtype == torch.bfloat16
+        weights = None
+        if return_attention or plain:
+            weights = ((q * q.shape[-1] ** -0.5) @ k.transpose(-2, -1)).softmax(-1, dtype=q.dtype)
             mixed = weights @ v
         else:
-            weights, mixed = None, F.scaled_dot_product_attention(q, k, v)
-        return self.out(mixed.transpose(1, 2).flatten(2)), weights
+            mixed = F.scaled_dot_product_attention(q, k, v)
+        return self.out(mixed.transpose(1, 2).flatten(2)), weights if return_attention else None
 
 
 def rotate(x: Tensor, angles: Tensor) -> Tensor:
@@ -114,9 +118,9 @@ class Block(nn.Module):
     def __init__(self, dim: int, heads: int, axis: str, expand: int = 4, feed: str = "swiglu") -> None:
         super().__init__()
         self.axis = axis
-        self.norm_attention = nn.LayerNorm(dim)
+        self.norm_attention = nn.RMSNorm(dim)
         self.attention = Attention(dim, heads)
-        self.norm_feed = nn.LayerNorm(dim)
+        self.norm_feed = nn.RMSNorm(dim)
         hidden = expand * dim
         self.feed = (
             SwiGLU(dim, hidden)
@@ -206,9 +210,14 @@ class VideoTransformer(nn.Module):
         half = dim // heads // 2
         self.register_buffer("space_angles", rotary_angles(cells, half), persistent=False)
         self.register_buffer("time_angles", rotary_angles(torch.arange(past)[:, None], half), persistent=False)
-        self.norm = nn.LayerNorm(dim)
+        self.norm = nn.RMSNorm(dim)
         self.widen = nn.Sequential(nn.Linear(dim, decoder), nn.GELU())
-        self.paint = nn.ConvTranspose2d(decoder, channels, 2 * patch, stride=patch, padding=patch // 2)
+        half_patch = patch // 2
+        # the same function as one transposed convolution of kernel 2·patch and stride patch, but with enough channels
+        # to keep matrix units busy: its map has cells of half a patch, whose pixels are channels
+        self.paint = nn.Sequential(
+            nn.ConvTranspose2d(decoder, channels * half_patch**2, 4, stride=2, padding=1), nn.PixelShuffle(half_patch)
+        )
 
     def tokens(self, past: Tensor) -> Tensor:
         """Patches as tokens that know their place and time: ``(B, T, C, H, W)`` to ``(B, T, N, dim)``."""
@@ -220,6 +229,17 @@ class VideoTransformer(nn.Module):
         wide = self.widen(self.norm(tokens))  # (B, T, N, decoder)
         maps = wide.flatten(0, 1).transpose(1, 2).unflatten(2, (self.grid, self.grid))  # (B·T, decoder, h, w)
         return self.paint(maps).unflatten(0, tokens.shape[:2])
+
+    def brushes(self) -> tuple[Tensor, Tensor]:
+        """What the decoder paints with, at the size of pixels.
+
+        Returns:
+            ``(decoder, C, 2·patch, 2·patch)``, the square that each feature of a widened token adds to the frame, laid
+            down with stride ``patch``; and ``(C, H, W)``, the frame that it is added to.
+        """
+        transposed, to_pixels = self.paint
+        background = to_pixels(transposed.bias[:, None, None]).repeat(1, 2 * self.grid, 2 * self.grid)
+        return to_pixels(transposed.weight), background
 
     def forward(self, past: Tensor, return_attention: bool = False) -> Tensor | tuple[Tensor, list[dict[str, Tensor]]]:
         """``(B, past, C, H, W)`` in [0, 1] to ``(B, horizon, C, H, W)``.

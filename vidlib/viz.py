@@ -14,7 +14,7 @@ import contextlib
 import csv
 import html
 import io
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -577,9 +577,13 @@ def _display(image: str, alt: str) -> None:
 
 
 def _figure_html(figure: Figure, alt: str) -> str:
+    return _image_html(_png(figure), "png", alt, width=round(figure.get_figwidth() * 96))
+
+
+def _png(figure: Figure) -> bytes:
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=_DPI, facecolor="white")
-    return _image_html(buffer.getvalue(), "png", alt, width=round(figure.get_figwidth() * 96))
+    return buffer.getvalue()
 
 
 def _image_html(data: bytes, kind: str, alt: str, width: int | None = None) -> str:
@@ -636,15 +640,57 @@ def player(
     except ImportError:
         return strip()
     alt = alt or f"Film strip of {', '.join(titles)}: {total} frames from frame {first_frame}."
-
-    class Player(ipywidgets.VBox):
-        def _repr_mimebundle_(self, **kwargs: Any) -> dict[str, str]:
-            return {**super()._repr_mimebundle_(**kwargs), "text/html": _figure_html(strip(), alt)}
-
     image = ipywidgets.Image(value=picture(0), format="png")
     span = {"value": first_frame, "min": first_frame, "max": first_frame + total - 1}
     play = ipywidgets.Play(**span, interval=round(1000 / fps))
     slider = ipywidgets.IntSlider(**span, description="frame")
     ipywidgets.jslink((play, "value"), (slider, "value"))
     slider.observe(lambda change: setattr(image, "value", picture(change["new"] - first_frame)), names="value")
-    return Player([image, ipywidgets.HBox([play, slider])])
+    return _with_static_picture([image, ipywidgets.HBox([play, slider])], _figure_html(strip(), alt))
+
+
+def explore(draw: Callable[..., Figure], *, alt: str, **sliders: tuple[int, int, int]) -> Any:
+    """A figure with sliders, drawn anew when one is let go; readers without a kernel see it as it begins.
+
+    Args:
+        draw: takes the sliders' values by their names and returns the figure.
+        alt: alt text of the first figure.
+        sliders: name → (smallest, largest, first value).
+
+    Returns:
+        A widget, or the first figure where ipywidgets is not installed.
+
+    Raises:
+        ValueError: a first value outside its slider.
+    """
+    for name, (smallest, largest, first) in sliders.items():
+        if not smallest <= first <= largest:
+            raise ValueError(f"{name} begins at {first}, expected a number from {smallest} to {largest}.")
+    begin = draw(**{name: first for name, (_, _, first) in sliders.items()})
+    try:
+        import ipywidgets
+    except ImportError:
+        return begin
+    knobs = {
+        name: ipywidgets.IntSlider(first, smallest, largest, description=name, continuous_update=False)
+        for name, (smallest, largest, first) in sliders.items()
+    }
+    image = ipywidgets.Image(value=_png(begin), format="png", width=round(begin.get_figwidth() * 96))
+
+    def redraw(_: Any) -> None:
+        image.value = _png(draw(**{name: knob.value for name, knob in knobs.items()}))
+
+    for knob in knobs.values():
+        knob.observe(redraw, names="value")
+    return _with_static_picture([image, *knobs.values()], _figure_html(begin, alt))
+
+
+def _with_static_picture(children: Sequence[Any], static: str) -> Any:
+    """A box of widgets that also has HTML for readers without a kernel."""
+    import ipywidgets
+
+    class Box(ipywidgets.VBox):
+        def _repr_mimebundle_(self, **kwargs: Any) -> dict[str, str]:
+            return {**super()._repr_mimebundle_(**kwargs), "text/html": static}
+
+    return Box(children)
