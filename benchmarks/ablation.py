@@ -213,14 +213,13 @@ def table(model: str, clips: int, validation_clips: int, data: str, finished: di
         f"{validation_clips} validation clips, all the same. Short runs rank what is learned *soon*: differences of a "
         "few tenths are noise, and what wins in a long run may be another.",
         "",
-        "| variant | parameters | validation MSE | against the base | clips/s |",
-        "| --- | --- | --- | --- | --- |",
+        "| variant | parameters | validation MSE | against the base |",
+        "| --- | --- | --- | --- |",
     ]
     base = next(iter(finished.values())).history[-1]["validation_mse"]
     for name, done in finished.items():
         mse = done.history[-1]["validation_mse"]
-        rate = sum(row["clips_per_second"] for row in done.history) / len(done.history)
-        lines.append(f"| {name} | {done.parameters:,} | {mse:.2f} | {mse - base:+.2f} | {rate:.1f} |")
+        lines.append(f"| {name} | {done.parameters:,} | {mse:.2f} | {mse - base:+.2f} |")
     machines = "; ".join(dict.fromkeys(done.hardware for done in finished.values()))
     lines += ["", f"{data}; {machines}; `python -m benchmarks.ablation {model} --clips {clips}`.", ""]
     return "\n".join(lines)
