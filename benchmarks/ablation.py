@@ -1,12 +1,15 @@
 """What matters: one thing changed at a time, every run with the same clips, steps and schedule.
 
 ``python -m benchmarks.ablation convlstm`` trains the variants one after another and rewrites the table beside this
-file after each. Runs lie in ``runs/ablation``; what is finished is not run again, what was interrupted goes on.
+file after each, once to read and once as CSV. What stands in the CSV for the same budget is not run again; what was
+interrupted goes on from ``runs/ablation``.
 """
 
 from __future__ import annotations
 
 import argparse
+import csv
+import dataclasses
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +21,7 @@ from vidlib import fit, recipes
 from vidlib.convlstm import ConvLSTM, ConvLSTMCell, State
 from vidlib.digits import describe, load_digits
 from vidlib.files import atomic_write
-from vidlib.training import History, read_history
+from vidlib.training import read_history
 from vidlib.vit import VideoTransformer
 
 EPOCHS = 4
@@ -169,8 +172,30 @@ class Run:
     """One line of the table."""
 
     parameters: int
-    history: History
+    validation_mse: float
     hardware: str
+
+
+def read_runs(file: Path, clips: int, validation_clips: int) -> dict[str, Run]:
+    """The lines of :func:`write_runs` that had this budget."""
+    if not file.exists():
+        return {}
+    with file.open(newline="", encoding="utf-8") as lines:
+        return {
+            row["variant"]: Run(int(row["parameters"]), float(row["validation_mse"]), row["hardware"])
+            for row in csv.DictReader(lines)
+            if (int(row["clips"]), int(row["validation_clips"])) == (clips, validation_clips)
+        }
+
+
+def write_runs(runs: dict[str, Run], file: Path, clips: int, validation_clips: int) -> None:
+    """A CSV of the runs with their budget."""
+    budget = {"clips": clips, "validation_clips": validation_clips}
+    rows = [{"variant": name} | budget | dataclasses.asdict(run) for name, run in runs.items()]
+    with atomic_write(file) as temporary, temporary.open("w", newline="", encoding="utf-8") as lines:
+        writer = csv.DictWriter(lines, fieldnames=list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
 
 
 def variant(model: str, name: str, clips: int, validation_clips: int) -> tuple[recipes.Recipe, nn.Module]:
@@ -185,11 +210,18 @@ def variant(model: str, name: str, clips: int, validation_clips: int) -> tuple[r
 
 
 def run(
-    model: str, clips: int, validation_clips: int, out: Path, digits: str = "auto", device: str | None = None
+    model: str,
+    clips: int,
+    validation_clips: int,
+    out: Path,
+    finished: dict[str, Run],
+    digits: str = "auto",
+    device: str | None = None,
 ) -> Iterator[dict[str, Run]]:
-    """Train all variants; yields after each, so that the table can be written as it grows."""
-    finished = {}
+    """Train the variants that are not ``finished``; yields all after each, so that the table can grow."""
     for name in VARIANTS[model]:
+        if name in finished:
+            continue
         folder = out / model / f"{clips}-{''.join(c if c.isalnum() else '-' for c in name)}"
         recipe, built = variant(model, name, clips, validation_clips)
         parameters = sum(p.numel() for p in built.parameters())
@@ -200,8 +232,10 @@ def run(
             settings = recipes.fit_settings(recipe, device)
             fit(built, recipes.clips(training, clips, recipe.seed), validation, out=folder, resume=True, **settings)
             hardware.write_text(recipes.hardware(), encoding="utf-8")
-        finished[name] = Run(parameters, read_history(history), hardware.read_text(encoding="utf-8"))
-        yield finished
+        finished[name] = Run(
+            parameters, read_history(history)[-1]["validation_mse"], hardware.read_text(encoding="utf-8")
+        )
+        yield {known: finished[known] for known in VARIANTS[model] if known in finished}
 
 
 def table(model: str, clips: int, validation_clips: int, data: str, finished: dict[str, Run]) -> str:
@@ -216,9 +250,9 @@ def table(model: str, clips: int, validation_clips: int, data: str, finished: di
         "| variant | parameters | validation MSE | against the base |",
         "| --- | --- | --- | --- |",
     ]
-    base = next(iter(finished.values())).history[-1]["validation_mse"]
+    base = next(iter(finished.values())).validation_mse
     for name, done in finished.items():
-        mse = done.history[-1]["validation_mse"]
+        mse = done.validation_mse
         lines.append(f"| {name} | {done.parameters:,} | {mse:.2f} | {mse - base:+.2f} |")
     machines = "; ".join(dict.fromkeys(done.hardware for done in finished.values()))
     lines += ["", f"{data}; {machines}; `python -m benchmarks.ablation {model} --clips {clips}`.", ""]
@@ -236,10 +270,12 @@ def main() -> None:
     options = parser.parse_args()
     file = Path(__file__).with_name(f"ablation-{options.model}.md")
     data = describe(load_digits(options.digits, "train"))
-    budget = options.model, options.clips, options.validation_clips
-    for finished in run(*budget, options.out, options.digits, options.device):
+    budget = options.clips, options.validation_clips
+    known = read_runs(file.with_suffix(".csv"), *budget)
+    for finished in run(options.model, *budget, options.out, known, options.digits, options.device):
+        write_runs(finished, file.with_suffix(".csv"), *budget)
         with atomic_write(file) as temporary:
-            temporary.write_text(table(*budget, data, finished), encoding="utf-8")
+            temporary.write_text(table(options.model, *budget, data, finished), encoding="utf-8")
     print(file.read_text(encoding="utf-8"))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import shutil
 
 import numpy as np
 import pytest
@@ -149,13 +150,22 @@ def test_an_ablation_goes_on_where_it_was_interrupted(tmp_path, monkeypatch):
         return fit(model, *arguments, progress=False, **options)
 
     monkeypatch.setattr(ablation, "fit", counted)
-    arguments = ("convlstm", 8, 2, tmp_path, "builtin", "cpu")
-    first = next(ablation.run(*arguments))  # interrupted after the first line
-    assert trained == [("ConvLSTM", 3)] and list(first) == ["base"]
-    *_, finished = ablation.run(*arguments)
+    file = tmp_path / "runs.csv"
+
+    def run():
+        known = ablation.read_runs(file, 8, 2)
+        return ablation.run("convlstm", 8, 2, tmp_path, known, "builtin", "cpu")
+
+    ablation.write_runs(next(run()), file, 8, 2)  # interrupted after the first line
+    assert trained == [("ConvLSTM", 3)] and list(ablation.read_runs(file, 8, 2)) == ["base"]
+    assert ablation.read_runs(file, 9, 2) == {}  # another budget is another table
+    shutil.rmtree(tmp_path / "convlstm")  # the line alone is enough
+    *_, finished = run()
     assert trained == [("ConvLSTM", 3), ("ConvLSTM", 5), ("TopDown", 3)] and list(finished) == list(variants)
+    ablation.write_runs(finished, file, 8, 2)
+    assert ablation.read_runs(file, 8, 2) == finished
     text = ablation.table("convlstm", 8, 2, "builtin digits", finished)
-    base, other, _ = (run.history[-1]["validation_mse"] for run in finished.values())
+    base, other, _ = (run.validation_mse for run in finished.values())
     assert f"| base | {finished['base'].parameters:,} | {base:.2f} | +0.00 |" in text
     assert f"| {other:.2f} | {other - base:+.2f} |" in text
 
