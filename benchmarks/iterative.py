@@ -15,10 +15,10 @@ import torch
 from matplotlib import pyplot as plt
 from torch import Tensor, nn
 
+from benchmarks.results import report
 from vidlib import evaluate, fit, recipes
 from vidlib.baselines import AllBlack
 from vidlib.digits import load_digits
-from vidlib.files import atomic_write
 from vidlib.metrics import Scores
 from vidlib.moving_mnist import MovingMNIST
 from vidlib.weights import load_model, load_pretrained, save_model
@@ -73,10 +73,8 @@ def fine_tuned(passes: int, model_passes: int, out: Path, digits: str) -> nn.Mod
 
 def rows(model_passes: int, clips: int, out: Path, digits: str) -> dict[str, Scores]:
     """Scores to the full horizon by name: chunks of the shipped model, then both fine-tunings in whole predictions."""
-    test = MovingMNIST(
-        clips, digits=load_digits(digits, "test"), seed=recipes.TEST_SEED, frames=load_pretrained(START).past + HORIZON
-    )
     shipped = load_pretrained(START)
+    test = MovingMNIST(clips, digits=load_digits(digits, "test"), seed=recipes.TEST_SEED, frames=shipped.past + HORIZON)
     models = {f"shipped, chunk {chunk}": (shipped, chunk) for chunk in CHUNKS}
     models["fine-tuned on true frames, chunk 10"] = fine_tuned(1, model_passes, out, digits), 10
     models["fine-tuned through its own predictions, chunk 10"] = fine_tuned(2, model_passes, out, digits), 10
@@ -126,11 +124,9 @@ def main() -> None:
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
     scores = rows(options.passes, options.clips, options.out, options.digits)
-    text = table(scores, options.passes, f"python -m benchmarks.iterative --passes {options.passes}")
-    with atomic_write(Path(__file__).with_suffix(".md")) as file:
-        file.write_text(text, encoding="utf-8")
-    figure(scores).savefig(Path(__file__).with_suffix(".png"), dpi=110)
-    print(text)
+    command = f"python -m benchmarks.iterative --passes {options.passes} --clips {options.clips}"
+    text = table(scores, options.passes, command)
+    report(__file__, text, figure(scores))
 
 
 if __name__ == "__main__":

@@ -16,8 +16,8 @@ import torch.nn.functional as F
 from matplotlib import pyplot as plt
 from torch import Tensor, nn
 
+from benchmarks.results import report
 from vidlib import recipes, viz
-from vidlib.files import atomic_write
 from vidlib.metrics import Scores, evaluate
 from vidlib.perceptual import PerceptualLoss
 from vidlib.training import read_history
@@ -180,10 +180,7 @@ def main() -> None:
     rows = run(options.clips, options.test_clips, options.out, options.digits, options.vgg_weights)
     command = f"python -m benchmarks.perceptual --clips {options.clips} --test-clips {options.test_clips}"
     text = table(rows, options.clips, command)
-    with atomic_write(Path(__file__).with_suffix(".md")) as file:
-        file.write_text(text, encoding="utf-8")
-    figure(rows).savefig(Path(__file__).with_suffix(".png"), dpi=110)
-    print(text)
+    report(__file__, text, figure(rows))
 
 
 if __name__ == "__main__":

@@ -1,9 +1,11 @@
-"""The README's result table, from the model cards of the shipped weights."""
+"""Results on paper: the README's table, from the model cards of the shipped weights, and the reports of studies."""
 
 from __future__ import annotations
 
 import sys
 from pathlib import Path
+
+from matplotlib.figure import Figure
 
 from vidlib.files import atomic_write
 from vidlib.weights import model_card, pretrained_names
@@ -41,6 +43,16 @@ def _table(test: str, cards: dict[str, dict]) -> str:
 def _row(name: str, parameters: str, clips: str, metrics: dict[str, float]) -> str:
     figures = " | ".join(f"{metrics[key]:.{digits}f}" for key, (_, digits) in FIGURES.items())
     return f"| {name} | {parameters} | {clips} | {figures} |"
+
+
+def report(study: str, text: str, figure: Figure) -> None:
+    """A study's table and figure, beside its script and named like it; the table also on screen."""
+    file = Path(study)
+    with atomic_write(file.with_suffix(".md")) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+    with atomic_write(file.with_suffix(".png")) as temporary:
+        figure.savefig(temporary, format="png", dpi=110)
+    print(text)
 
 
 def write(file: Path, text: str, start: str = START, end: str = END) -> None:

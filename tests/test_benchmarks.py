@@ -9,6 +9,7 @@ import shutil
 import numpy as np
 import pytest
 import torch
+from matplotlib.figure import Figure
 
 from benchmarks import ablation, data_speed, iterative, perceptual, results, training_speed
 from benchmarks.reference import ReferenceConvLSTM, reference_transformer
@@ -177,6 +178,14 @@ def test_tables_go_between_the_marks_of_a_page_and_nowhere_else(tmp_path):
     assert page.read_text() == "before\n<!-- a -->\nnew\n<!-- b -->\nafter\n"
     with pytest.raises(ValueError, match="has no lines '<!-- c -->' and '<!-- b -->'"):
         results.write(page, "new", "<!-- c -->", "<!-- b -->")
+
+
+def test_a_report_is_a_table_and_a_picture_beside_its_study(tmp_path, capsys):
+    figure = Figure(figsize=(2, 1))
+    results.report(str(tmp_path / "study.py"), "| a table |\n", figure)
+    assert (tmp_path / "study.md").read_text(encoding="utf-8") == "| a table |\n"
+    assert (tmp_path / "study.png").read_bytes().startswith(b"\x89PNG")
+    assert "| a table |" in capsys.readouterr().out
 
 
 def test_the_paste_loop_makes_the_same_clips():

@@ -182,9 +182,8 @@ def test_the_decoder_lays_overlapping_patches_down(channels):
     model, tokens = shaken(VideoTransformer(**(TINY | {"channels": channels}))), random(2, 3, 16, 12)
     wide = model.widen(model.norm(tokens))
     brushes, background = model.brushes()
-    canvas = torch.zeros(
-        2, 3, channels, 20, 20, dtype=torch.float64
-    )  # two pixels of margin for what hangs over the edge
+    # two pixels of margin for what hangs over the edge
+    canvas = torch.zeros(2, 3, channels, 20, 20, dtype=torch.float64)
     for n in range(16):
         y, x = 4 * (n // 4), 4 * (n % 4)
         canvas[..., y : y + 8, x : x + 8] += torch.einsum("btk,kcij->btcij", wide[:, :, n], brushes)
