@@ -1,8 +1,8 @@
 """What matters: one thing changed at a time, every run with the same clips, steps and schedule.
 
-``python -m benchmarks.ablation convlstm`` trains the variants one after another and rewrites the table beside this
-file after each, once to read and once as CSV. What stands in the CSV for the same budget is not run again; what was
-interrupted goes on from ``runs/ablation``.
+``python -m benchmarks.ablation convlstm`` trains the variants of a study one after another and rewrites the table
+beside this file after each, once to read and once as CSV. What stands in the CSV for the same budget is not run again;
+what was interrupted goes on from ``runs/ablation``.
 """
 
 from __future__ import annotations
@@ -25,13 +25,92 @@ from vidlib.training import read_history
 from vidlib.vit import VideoTransformer
 
 EPOCHS = 4
-BASES: dict[str, dict] = {
-    "convlstm": {"hidden": [48, 48], "kernel": 3, "lr": 1.5e-3, "batch_size": 4},
-    "video-transformer": {"dim": 96, "heads": 3, "decoder": 128, "context": 4, "lr": 6e-3, "batch_size": 4},
-}
 
 
 # Changes to a model that its own settings do not offer: what was tried and left out of the package
+
+
+def like(model: ConvLSTM, kind: type[ConvLSTM]) -> ConvLSTM:
+    """The same model, of another class."""
+    other = kind(**model.config)
+    other.load_state_dict(model.state_dict())
+    return other
+
+
+class LastFrame(ConvLSTM):
+    """A skip connection: while it forecasts, the first layer reads the last frame in every step."""
+
+    def forward(self, past: Tensor) -> Tensor:
+        """As the package's."""
+        _, states = self.encode(past)
+        x, outputs = self.stem(past[:, -1])[:, None].repeat(1, self.horizon, 1, 1, 1), []
+        for cell, state in zip(self.encoder, states, strict=True):
+            x, _ = cell(x, state)
+            outputs.append(x)
+        maps = torch.cat(outputs, dim=2)  # (B, T, channels, h, w)
+        return self.paint(maps.flatten(0, 1)).unflatten(0, maps.shape[:2])
+
+
+class ResidualCell(ConvLSTMCell):
+    """Shows the sum of what it reads and what it has to say."""
+
+    def forward(self, inputs: Tensor, state: State | None = None, steps: int | None = None) -> tuple[Tensor, State]:
+        """As the package's."""
+        shown, state = super().forward(inputs, state, steps)
+        return shown + inputs, state
+
+
+def residual_layers(model: ConvLSTM) -> ConvLSTM:
+    """From the second on, each layer adds to the one below."""
+    for layer, cell in enumerate(model.encoder[1:], 1):
+        model.encoder[layer] = ResidualCell(cell.hidden, cell.hidden, model.config["kernel"])
+        model.encoder[layer].load_state_dict(cell.state_dict())
+    return model
+
+
+def normalised(model: ConvLSTM) -> ConvLSTM:
+    """GroupNorm (Wu & He 2018, arXiv 1803.08494) before every layer."""
+    for cell in model.encoder:
+        cell.from_input = nn.Sequential(nn.GroupNorm(8, cell.from_input.in_channels), cell.from_input)
+    return model
+
+
+class Separable(nn.Conv2d):
+    """One 5×5 filter per channel, then a 1×1 convolution: a fraction of the products (Chollet 2016, 1610.02357)."""
+
+    def __init__(self, hidden: int) -> None:
+        super().__init__(hidden, 4 * hidden, 1)
+        self.stacked = 4
+        self.spread = nn.Conv2d(hidden, hidden, 5, padding=2, groups=hidden)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``(B, hidden, h, w)`` to ``(B, 4·hidden, h, w)``."""
+        return super().forward(self.spread(x))
+
+
+def separable(model: ConvLSTM) -> ConvLSTM:
+    """State-to-state filters that are separable; the forget gates keep their bias."""
+    for cell in model.encoder:
+        filters = Separable(cell.hidden)
+        filters.bias = cell.from_state.bias
+        cell.from_state = filters
+    return model
+
+
+def two_stages(model: ConvLSTM) -> ConvLSTM:
+    """From pixels to maps, and back, with one more convolution at twice the maps' side."""
+    config = model.config
+    width, block = config["features"] // 2, config["patch"] // 2
+    model.stem = nn.Sequential(
+        nn.PixelUnshuffle(block), nn.Conv2d(config["channels"] * block**2, width, 3, padding=1), nn.GELU(),
+        nn.PixelUnshuffle(2), nn.Conv2d(4 * width, config["features"], 3, padding=1), nn.GELU(),
+    )  # fmt: skip
+    model.paint = nn.Sequential(
+        nn.Conv2d(sum(config["hidden"]), 4 * width, 1), nn.GELU(), nn.PixelShuffle(2),
+        nn.Conv2d(width, width, 3, padding=1), nn.GELU(),
+        nn.Conv2d(width, config["channels"] * block**2, 3, padding=1), nn.PixelShuffle(block),
+    )  # fmt: skip
+    return model
 
 
 class TopDown(ConvLSTM):
@@ -127,44 +206,97 @@ class ToLastFrame(nn.Module):
         return past[:, -1:] + self.model(past)
 
 
-# The first is the base with which the others share everything else.
-VARIANTS: dict[str, dict[str, dict | Callable[[nn.Module], nn.Module]]] = {
-    "convlstm": {
-        "base: 2 layers of 48, 3×3": {},
-        "5×5 filters": {"kernel": 5},
-        "1 layer of 80": {"hidden": [80]},
-        "3 layers of 37": {"hidden": [37, 37, 37]},
-        "peepholes": {"peephole": True},
-        "forget bias 0": {"forget_bias": 0.0},
-        "maps of 8×8 (patch 8)": {"patch": 8},
-        "no stem, 1×1 painter": plain_ends,
-        "forecaster from the top down": TopDown,
-        "residual to the last frame": ToLastFrame,
-        "no average of the weights": {"ema": 0.0},
-        "AdamW, weight decay 0.01": {"optimizer": "adamw", "weight_decay": 0.01},
-        "learning rate halved": {"lr": 7.5e-4},
-        "learning rate doubled": {"lr": 3e-3},
-        "batches of 8": {"batch_size": 8},
-    },
-    "video-transformer": {
-        "base: width 96, Muon, SwiGLU, context 4": {},
-        "GELU": {"feed": "gelu"},
-        "LayerNorm": layer_norm,
-        "space before time": space_first,
-        "time, space, space, time": there_and_back,
-        "no rotary positions": no_rotation,
-        "separate patches (no context)": {"context": 0},
-        "decoder: Linear alone": linear_decoder,
-        "decoder: ladder of three": ladder_decoder,
-        "residual to the last frame": ToLastFrame,
-        "width 64": {"dim": 64, "heads": 2},
-        "width 128": {"dim": 128, "heads": 4},
-        "AdamW": {"optimizer": "adamw", "lr": 1e-3},
-        "learning rate halved": {"lr": 3e-3},
-        "no average of the weights": {"ema": 0.0},
-        "batches of 8": {"batch_size": 8},
-    },
-}
+@dataclass(frozen=True)
+class Study:
+    """A table: a model, a short training of it, and what is changed. The first variant is the base itself."""
+
+    model: str
+    clips: int
+    base: dict
+    variants: dict[str, dict | Callable[[nn.Module], nn.Module]]
+
+
+STUDIES: dict[str, Study] = {
+    "convlstm": Study(
+        "convlstm",
+        1920,
+        {
+            "patch": 8, "features": 96, "hidden": [96, 96], "kernel": 3, "shared": True,
+            "optimizer": "muon", "lr": 0.05, "batch_size": 8, "compile": False,
+        },
+        {
+            "base: maps of 8×8, 2 layers of 96, 3×3": {},
+            "Adam": {"optimizer": "adam", "lr": 4e-3},
+            "the forecaster has cells of its own": {"shared": False},
+            "maps of 16×16 (patch 4)": {"patch": 4},
+            "5×5 filters": {"kernel": 5},
+            "separable 5×5 filters over the state": separable,
+            "1 layer of 138": {"hidden": [138]},
+            "3 layers of 78": {"hidden": [78, 78, 78]},
+            "2 layers of 64": {"hidden": [64, 64]},
+            "2 layers of 128": {"hidden": [128, 128]},
+            "skip: the forecaster reads the last frame": lambda model: like(model, LastFrame),
+            "skip: each layer adds to the one below": residual_layers,
+            "GroupNorm before every layer": normalised,
+            "two stages from pixels to maps": two_stages,
+            "no stem, 1×1 painter": plain_ends,
+            "residual to the last frame": ToLastFrame,
+            "peepholes": {"peephole": True},
+            "forget bias 0": {"forget_bias": 0.0},
+            "no average of the weights": {"ema": 0.0},
+            "learning rate halved": {"lr": 0.025},
+            "learning rate doubled": {"lr": 0.1},
+            "batches of 4": {"batch_size": 4},
+            "batches of 16": {"batch_size": 16},
+        },
+    ),
+    "convlstm-16x16": Study(
+        "convlstm",
+        4800,
+        {"hidden": [48, 48], "features": 64, "kernel": 3, "patch": 4, "shared": False,
+         "optimizer": "adam", "lr": 1.5e-3, "batch_size": 4},
+        {
+            "base: 2 layers of 48, 3×3": {},
+            "5×5 filters": {"kernel": 5},
+            "1 layer of 80": {"hidden": [80]},
+            "3 layers of 37": {"hidden": [37, 37, 37]},
+            "peepholes": {"peephole": True},
+            "forget bias 0": {"forget_bias": 0.0},
+            "maps of 8×8 (patch 8)": {"patch": 8},
+            "no stem, 1×1 painter": plain_ends,
+            "forecaster from the top down": TopDown,
+            "residual to the last frame": ToLastFrame,
+            "no average of the weights": {"ema": 0.0},
+            "AdamW, weight decay 0.01": {"optimizer": "adamw", "weight_decay": 0.01},
+            "learning rate halved": {"lr": 7.5e-4},
+            "learning rate doubled": {"lr": 3e-3},
+            "batches of 8": {"batch_size": 8},
+        },
+    ),
+    "video-transformer": Study(
+        "video-transformer",
+        4800,
+        {"dim": 96, "heads": 3, "decoder": 128, "context": 4, "lr": 6e-3, "batch_size": 4},
+        {
+            "base: width 96, Muon, SwiGLU, context 4": {},
+            "GELU": {"feed": "gelu"},
+            "LayerNorm": layer_norm,
+            "space before time": space_first,
+            "time, space, space, time": there_and_back,
+            "no rotary positions": no_rotation,
+            "separate patches (no context)": {"context": 0},
+            "decoder: Linear alone": linear_decoder,
+            "decoder: ladder of three": ladder_decoder,
+            "residual to the last frame": ToLastFrame,
+            "width 64": {"dim": 64, "heads": 2},
+            "width 128": {"dim": 128, "heads": 4},
+            "AdamW": {"optimizer": "adamw", "lr": 1e-3},
+            "learning rate halved": {"lr": 3e-3},
+            "no average of the weights": {"ema": 0.0},
+            "batches of 8": {"batch_size": 8},
+        },
+    ),
+}  # fmt: skip
 
 
 @dataclass
@@ -198,11 +330,12 @@ def write_runs(runs: dict[str, Run], file: Path, clips: int, validation_clips: i
         writer.writerows(rows)
 
 
-def variant(model: str, name: str, clips: int, validation_clips: int) -> tuple[recipes.Recipe, nn.Module]:
+def variant(study: Study, name: str, clips: int, validation_clips: int) -> tuple[recipes.Recipe, nn.Module]:
     """The recipe and the untrained model of one line of the table."""
-    change = VARIANTS[model][name]
+    change = study.variants[name]
     budget = {"epochs": EPOCHS, "clips_per_epoch": clips // EPOCHS, "validation_clips": validation_clips}
-    recipe = recipes.recipe(model, "full", **(BASES[model] | (change if isinstance(change, dict) else {}) | budget))
+    changes = study.base | (change if isinstance(change, dict) else {}) | budget
+    recipe = recipes.recipe(study.model, "full", **changes)
     with torch.random.fork_rng(devices=[]):  # what a change builds anew is drawn from the seed as well
         built = recipes.build(recipe)
         torch.manual_seed(recipe.seed)
@@ -210,7 +343,7 @@ def variant(model: str, name: str, clips: int, validation_clips: int) -> tuple[r
 
 
 def run(
-    model: str,
+    title: str,
     clips: int,
     validation_clips: int,
     out: Path,
@@ -219,11 +352,12 @@ def run(
     device: str | None = None,
 ) -> Iterator[dict[str, Run]]:
     """Train the variants that are not ``finished``; yields all after each, so that the table can grow."""
-    for name in VARIANTS[model]:
+    study = STUDIES[title]
+    for name in study.variants:
         if name in finished:
             continue
-        folder = out / model / f"{clips}-{''.join(c if c.isalnum() else '-' for c in name)}"
-        recipe, built = variant(model, name, clips, validation_clips)
+        folder = out / title / f"{clips}-{''.join(c if c.isalnum() else '-' for c in name)}"
+        recipe, built = variant(study, name, clips, validation_clips)
         parameters = sum(p.numel() for p in built.parameters())
         history, hardware = folder / "history.csv", folder / "hardware.txt"
         if not history.exists() or len(read_history(history)) < EPOCHS:
@@ -235,13 +369,13 @@ def run(
         finished[name] = Run(
             parameters, read_history(history)[-1]["validation_mse"], hardware.read_text(encoding="utf-8")
         )
-        yield {known: finished[known] for known in VARIANTS[model] if known in finished}
+        yield {known: finished[known] for known in study.variants if known in finished}
 
 
-def table(model: str, clips: int, validation_clips: int, data: str, finished: dict[str, Run]) -> str:
+def table(title: str, clips: int, validation_clips: int, data: str, finished: dict[str, Run]) -> str:
     """Markdown: each variant's validation MSE, and how far it is from the base."""
     lines = [
-        f"# {model}: one change at a time",
+        f"# {title}: one change at a time",
         "",
         f"Every run saw {clips:,} fresh clips once; {EPOCHS} epochs, one learning-rate cycle, seed 0. MSE per frame on "
         f"{validation_clips} validation clips, all the same. Short runs rank what is learned *soon*: differences of a "
@@ -255,27 +389,27 @@ def table(model: str, clips: int, validation_clips: int, data: str, finished: di
         mse = done.validation_mse
         lines.append(f"| {name} | {done.parameters:,} | {mse:.2f} | {mse - base:+.2f} |")
     machines = "; ".join(dict.fromkeys(done.hardware for done in finished.values()))
-    lines += ["", f"{data}; {machines}; `python -m benchmarks.ablation {model} --clips {clips}`.", ""]
+    lines += ["", f"{data}; {machines}; `python -m benchmarks.ablation {title} --clips {clips}`.", ""]
     return "\n".join(lines)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("model", choices=VARIANTS)
-    parser.add_argument("--clips", type=int, default=4800, help="training clips of each run")
+    parser.add_argument("study", choices=STUDIES)
+    parser.add_argument("--clips", type=int, help="training clips of each run, else as the study says")
     parser.add_argument("--validation-clips", type=int, default=256)
     parser.add_argument("--digits", default="auto")
     parser.add_argument("--device", default=None)
     parser.add_argument("--out", type=Path, default=Path("runs/ablation"), help="where the runs lie")
     options = parser.parse_args()
-    file = Path(__file__).with_name(f"ablation-{options.model}.md")
+    file = Path(__file__).with_name(f"ablation-{options.study}.md")
     data = describe(load_digits(options.digits, "train"))
-    budget = options.clips, options.validation_clips
+    budget = options.clips or STUDIES[options.study].clips, options.validation_clips
     known = read_runs(file.with_suffix(".csv"), *budget)
-    for finished in run(options.model, *budget, options.out, known, options.digits, options.device):
+    for finished in run(options.study, *budget, options.out, known, options.digits, options.device):
         write_runs(finished, file.with_suffix(".csv"), *budget)
         with atomic_write(file) as temporary:
-            temporary.write_text(table(options.model, *budget, data, finished), encoding="utf-8")
+            temporary.write_text(table(options.study, *budget, data, finished), encoding="utf-8")
     print(file.read_text(encoding="utf-8"))
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import copy
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vidlib.convlstm import ConvLSTM, ConvLSTMCell
@@ -37,7 +38,11 @@ class ReferenceCell(nn.Module):
 
     def forward(self, x: Tensor | None, h: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
         """Input ``(B, C, h, w)`` and state ``(B, hidden, h, w)`` to the next state."""
-        gates = self.gates(h if x is None else torch.cat([x, h], dim=1))
+        if x is None:  # a layer that reads nothing has no use for the weights of an input
+            weight = self.gates.weight[:, -self.hidden :]
+            gates = F.conv2d(h, weight, self.gates.bias, padding=self.gates.padding)
+        else:
+            gates = self.gates(torch.cat([x, h], dim=1))
         i, f, candidate, o = torch.split(gates, self.hidden, dim=1)
         c = torch.sigmoid(f) * c + torch.sigmoid(i) * torch.tanh(candidate)
         return torch.sigmoid(o) * torch.tanh(c), c
@@ -54,12 +59,17 @@ class ReferenceConvLSTM(nn.Module):
 
     def __init__(self, model: ConvLSTM, zeros: bool = False) -> None:
         super().__init__()
-        self.zeros = zeros
         self.past, self.horizon = model.past, model.horizon
         self.encoder = nn.ModuleList(ReferenceCell(cell) for cell in model.encoder)
-        self.forecaster = nn.ModuleList(ReferenceCell(cell) for cell in model.forecaster)
-        if zeros:
+        self.forecaster = None  # the encoder's cells, where they are shared
+        if model.forecaster:
+            self.forecaster = nn.ModuleList(ReferenceCell(cell) for cell in model.forecaster)
+        self.unread = 0  # channels of zeros that the forecaster reads
+        if zeros and model.forecaster:
             self.forecaster[0].take_zeros()
+            self.unread = self.forecaster[0].hidden
+        elif zeros:
+            self.unread = model.config["features"]
         self.stem, self.paint = model.stem, model.paint
 
     def forward(self, past: Tensor) -> Tensor:
@@ -73,8 +83,8 @@ class ReferenceConvLSTM(nn.Module):
                 x = states[layer][0]
         frames = []
         for _ in range(self.horizon):
-            x = torch.zeros_like(states[0][0]) if self.zeros else None
-            for layer, cell in enumerate(self.forecaster):
+            x = maps.new_zeros(len(past), self.unread, *maps.shape[-2:]) if self.unread else None
+            for layer, cell in enumerate(self.forecaster or self.encoder):
                 states[layer] = cell(x, *states[layer])
                 x = states[layer][0]
             frames.append(self.paint(torch.cat([h for h, _ in states], dim=1)))

@@ -31,8 +31,9 @@ def tiny(**changes) -> ConvLSTM:
 
 
 @pytest.mark.parametrize("zeros", [False, True])
-def test_the_reference_computes_what_the_package_computes(zeros):
-    model = tiny().double()
+@pytest.mark.parametrize("shared", [False, True])
+def test_the_reference_computes_what_the_package_computes(zeros, shared):
+    model = tiny(shared=shared).double()
     reference = ReferenceConvLSTM(model, zeros)
     past = torch.rand(2, 10, 1, 64, 64, dtype=torch.float64)
     ours, theirs = model(past), reference(past)
@@ -40,8 +41,8 @@ def test_the_reference_computes_what_the_package_computes(zeros):
     ours.square().sum().backward(retain_graph=True)
     gradient = model.encoder[0].from_input.weight.grad
     theirs.square().sum().backward()
-    shared = reference.encoder[0].gates.weight.grad[:, : model.config["features"]]
-    torch.testing.assert_close(gradient, shared, rtol=1e-8, atol=1e-10)
+    of_input = reference.encoder[0].gates.weight.grad[:, : model.config["features"]]
+    torch.testing.assert_close(gradient, of_input, rtol=1e-8, atol=1e-10)
 
 
 def test_a_cell_with_peepholes_has_no_reference():
@@ -123,9 +124,10 @@ def test_flops_are_counted_forwards_and_backwards():
     assert 2 * forward < training_speed.step_flops(step) <= 3 * forward
 
 
-@pytest.mark.parametrize("model", ablation.VARIANTS)
-def test_every_variant_changes_one_thing_at_the_same_budget(model):
-    (base, plain), *others = (ablation.variant(model, name, 60, 4) for name in ablation.VARIANTS[model])
+@pytest.mark.parametrize("title", ablation.STUDIES)
+def test_every_variant_changes_one_thing_at_the_same_budget(title):
+    study = ablation.STUDIES[title]
+    (base, plain), *others = (ablation.variant(study, name, 60, 4) for name in study.variants)
     assert base.epochs * base.clips_per_epoch == 60
     past = torch.rand(1, 10, 1, 64, 64)
     expected = plain(past)
@@ -140,8 +142,8 @@ def test_every_variant_changes_one_thing_at_the_same_budget(model):
 
 def test_an_ablation_goes_on_where_it_was_interrupted(tmp_path, monkeypatch):
     variants = {"base": {}, "5×5 filters": {"kernel": 5}, "from the top": ablation.TopDown}
-    monkeypatch.setattr(ablation, "VARIANTS", {"convlstm": variants})
-    monkeypatch.setattr(ablation, "BASES", {"convlstm": {"hidden": [2], "kernel": 3, "batch_size": 2}})
+    base = {"hidden": [2], "features": 4, "kernel": 3, "batch_size": 2, "patch": 4, "shared": False}
+    monkeypatch.setattr(ablation, "STUDIES", {"convlstm": ablation.Study("convlstm", 8, base, variants)})
     monkeypatch.setattr(recipes, "has_compiler", lambda device: False)
     trained = []
     fit = ablation.fit

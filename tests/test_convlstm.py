@@ -69,6 +69,7 @@ def time_major(model: ConvLSTM, past: torch.Tensor) -> torch.Tensor:
     """The whole model as a loop over time, all layers at each step."""
     side = model.size // model.patch
     states = [(past.new_zeros(len(past), cell.hidden, side, side),) * 2 for cell in model.encoder]
+    shared = model.forecaster is None
     for t in range(model.past):
         x = stem(model, past[:, t])
         for k, cell in enumerate(model.encoder):
@@ -76,18 +77,18 @@ def time_major(model: ConvLSTM, past: torch.Tensor) -> torch.Tensor:
             x = states[k][0]
     future = []
     for _ in range(model.horizon):
-        x = None
-        for k, cell in enumerate(model.forecaster):
+        x = past.new_zeros(len(past), model.config["features"], side, side) if shared else None  # nothing to read
+        for k, cell in enumerate(model.encoder if shared else model.forecaster):
             states[k] = one_step(cell, x, *states[k])
             x = states[k][0]
         future.append(painted(model, torch.cat([h for h, _ in states], 1)))
     return torch.stack(future, 1)
 
 
-@pytest.mark.parametrize("peephole", [False, True])
+@pytest.mark.parametrize("peephole, shared", [(False, False), (True, False), (False, True)])
 @pytest.mark.parametrize("hidden", [[4], [5, 3], [2, 3, 4]])
-def test_the_model_equals_a_step_by_step_loop(peephole, hidden):
-    model = build(peephole=peephole, hidden=hidden)
+def test_the_model_equals_a_step_by_step_loop(peephole, shared, hidden):
+    model = build(peephole=peephole, shared=shared, hidden=hidden)
     with torch.no_grad():
         torch.testing.assert_close(model(video()), time_major(model, video()), rtol=1e-10, atol=1e-12)
 
@@ -157,22 +158,23 @@ def test_a_batch_is_a_loop_over_clips():
     torch.testing.assert_close(model(past), one_by_one, rtol=1e-10, atol=1e-12)
 
 
-@pytest.mark.parametrize("peephole", [False, True])
-def test_gradient_reaches_every_parameter(peephole):
-    model = build(peephole=peephole)
+@pytest.mark.parametrize("peephole, shared", [(False, False), (True, False), (False, True)])
+def test_gradient_reaches_every_parameter(peephole, shared):
+    model = build(peephole=peephole, shared=shared)
     model(video()).square().mean().backward()
     assert [name for name, p in model.named_parameters() if p.grad is None or not p.grad.any()] == []
 
 
-def test_gradient_is_that_of_the_loop():
-    model = build(peephole=True)
+@pytest.mark.parametrize("shared", [False, True])
+def test_gradient_is_that_of_the_loop(shared):
+    model = build(peephole=True, shared=shared)
     batched = torch.autograd.grad(model(video()).square().mean(), list(model.parameters()))
     looped = torch.autograd.grad(time_major(model, video()).square().mean(), list(model.parameters()))
     torch.testing.assert_close(batched, looped, rtol=1e-9, atol=1e-12)
 
 
 def test_the_config_rebuilds_the_model():
-    model = build(torch.float32, peephole=True, hidden=(6, 2))
+    model = build(torch.float32, peephole=True, hidden=(6, 2), shared=True)
     again = ConvLSTM(**json.loads(json.dumps(model.config)))
     again.load_state_dict(model.state_dict())
     past = video(dtype=torch.float32)
@@ -180,15 +182,18 @@ def test_the_config_rebuilds_the_model():
     assert (again.past, again.horizon) == (4, 3)
 
 
-@pytest.mark.parametrize("hidden, kernel, peephole", [([64, 64, 64], 5, False), ([4, 6], 3, True)])
-def test_the_number_of_parameters_follows_from_the_numbers(hidden, kernel, peephole):
+@pytest.mark.parametrize(
+    "hidden, kernel, peephole, shared",
+    [([64, 64, 64], 5, False, False), ([4, 6], 3, True, False), ([6], 3, False, True)],
+)
+def test_the_number_of_parameters_follows_from_the_numbers(hidden, kernel, peephole, shared):
     def cell(inputs, n):
         return 4 * n * (inputs + n) * kernel**2 + 4 * n + 3 * n * peephole
 
     encoder = sum(cell(i, n) for i, n in zip([10, *hidden], hidden, strict=False))
-    forecaster = sum(cell(i, n) for i, n in zip([0, *hidden], hidden, strict=False))
+    forecaster = 0 if shared else sum(cell(i, n) for i, n in zip([0, *hidden], hidden, strict=False))
     stem, paint = 9 * 16 * 10 + 10, sum(hidden) * 10 + 10 + 9 * 10 * 16 + 16
-    model = ConvLSTM(features=10, hidden=hidden, kernel=kernel, peephole=peephole)
+    model = ConvLSTM(features=10, hidden=hidden, kernel=kernel, peephole=peephole, shared=shared)
     assert sum(p.numel() for p in model.parameters()) == stem + encoder + forecaster + paint
 
 

@@ -22,6 +22,7 @@ from torch import nn
 
 from vidlib import training
 from vidlib.convlstm import ConvLSTM
+from vidlib.muon import Muon
 from vidlib.recipes import has_compiler
 from vidlib.training import fit, read_history, validation_mse
 from vidlib.vit import VideoTransformer
@@ -430,20 +431,35 @@ def test_without_averaging_the_weights_themselves_are_kept(tmp_path, ema):
     assert same_weights(saved["model"], saved["averaged"]) == (ema == 0)
 
 
-def test_muon_takes_hidden_matrices_and_adamw_the_rest(tmp_path):
+def taken_by_muon(model: nn.Module) -> dict[str, int]:
+    """Names of the parameters that go to Muon and how many matrices each stacks; AdamW must have all others."""
     from accelerate import Accelerator
 
-    model = tiny("transformer")
-    _, (rest, matrices) = training._prepare(Accelerator(cpu=True), model, "muon", 1e-2, 0.0, False)
+    _, (rest, muon) = training._prepare(Accelerator(cpu=True), model, "muon", 1e-2, 0.0, False)
+    assert type(muon.optimizer) is Muon and type(rest.optimizer) is torch.optim.AdamW
     names = {id(p): name for name, p in model.named_parameters()}
-    chosen, others = ({names[id(p)] for g in o.param_groups for p in g["params"]} for o in (matrices, rest))
-    assert chosen == {name for name, module in (
-        (f"{n}.weight", m) for n, m in model.named_modules()) if isinstance(module, nn.Linear)}  # fmt: skip
-    assert chosen | others == set(names.values()) and not chosen & others
-    assert type(matrices.optimizer) is torch.optim.Muon and type(rest.optimizer) is torch.optim.AdamW
+    chosen = {names[id(p)]: group["stacked"] for group in muon.param_groups for p in group["params"]}
+    others = [names[id(p)] for group in rest.param_groups for p in group["params"]]
+    assert sorted([*chosen, *others]) == sorted(names.values())
+    return chosen
 
 
-@pytest.mark.parametrize("kind, optimizer", [("convlstm", "adam"), ("convlstm", "adamw"), ("transformer", "muon")])
+def test_muon_takes_hidden_matrices_and_adamw_the_rest():
+    model = tiny("transformer")
+    linear = {f"{n}.weight" for n, m in model.named_modules() if isinstance(m, nn.Linear)}
+    assert linear and taken_by_muon(model) == dict.fromkeys(linear, 1)
+
+
+def test_muon_takes_the_filters_of_gates_and_adamw_those_beside_pixels():
+    model = tiny()
+    gates = {f"{half}.0.from_{what}.weight" for half, what in (
+        ("encoder", "input"), ("encoder", "state"), ("forecaster", "state"))}  # fmt: skip
+    assert taken_by_muon(model) == dict.fromkeys(gates, 4)
+
+
+@pytest.mark.parametrize(
+    "kind, optimizer", [("convlstm", "adam"), ("convlstm", "adamw"), ("convlstm", "muon"), ("transformer", "muon")]
+)
 def test_training_learns(tmp_path, kind, optimizer):
     same = np.repeat(Clips(1).pixels, 8, axis=0)
     model = tiny(kind)
@@ -547,8 +563,11 @@ def test_the_bar_shows_loss_and_speed(tmp_path, capfd):
     assert capfd.readouterr().err == ""
 
 
-@pytest.mark.parametrize("units, expected", [({"amx_bf16": True}, "bf16"), ({"amx_bf16": False}, "no"), ({}, "no")])
-def test_a_cpu_trains_in_bf16_where_it_has_matrix_units_for_it(monkeypatch, units, expected):
+@pytest.mark.parametrize(
+    "units, expected",
+    [({"amx_bf16": True}, "bf16"), ({"avx512_bf16": True}, "bf16"), ({"amx_bf16": False}, "no"), ({}, "no")],
+)
+def test_a_cpu_trains_in_bf16_where_it_has_units_for_it(monkeypatch, units, expected):
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: units)
     assert training.fast_precision("cpu") == expected
 

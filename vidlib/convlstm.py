@@ -45,6 +45,8 @@ class ConvLSTMCell(nn.Module):
         self.hidden = hidden
         self.from_input = nn.Conv2d(inputs, 4 * hidden, kernel, padding=kernel // 2, bias=False) if inputs else None
         self.from_state = nn.Conv2d(hidden, 4 * hidden, kernel, padding=kernel // 2)
+        for convolution in filter(None, (self.from_input, self.from_state)):
+            convolution.stacked = 4  # its filters are those of four gates on top of each other
         self.peephole = nn.Parameter(torch.zeros(3, hidden, 1, 1)) if peephole else None
         with torch.no_grad():
             self.from_state.bias.zero_()
@@ -127,6 +129,8 @@ class ConvLSTM(nn.Module):
         hidden: channels of each layer.
         kernel: side of the layers' filters, in cells of the map.
         peephole, forget_bias: see :class:`ConvLSTMCell`.
+        shared: whether the encoder's layers forecast as well, with nothing to read: half the weights, which see every
+            clip twice, and digits fly on as they flew. ``forecaster`` is then ``None``.
 
     Raises:
         ValueError: numbers that do not fit together; in ``forward``, a wrong shape, dtype or range.
@@ -145,6 +149,7 @@ class ConvLSTM(nn.Module):
         kernel: int = 5,
         peephole: bool = False,
         forget_bias: float = 1.0,
+        shared: bool = False,
     ) -> None:
         super().__init__()
         if not isinstance(hidden, (list, tuple)) or not hidden:
@@ -157,7 +162,7 @@ class ConvLSTM(nn.Module):
         self.config = {
             "past": past, "horizon": horizon, "channels": channels, "size": size, "patch": patch,
             "features": features, "hidden": list(hidden), "kernel": kernel, "peephole": peephole,
-            "forget_bias": forget_bias,
+            "forget_bias": forget_bias, "shared": shared,
         }  # fmt: skip
         self.past, self.horizon, self.channels, self.size, self.patch = past, horizon, channels, size, patch
         options = {"kernel": kernel, "peephole": peephole, "forget_bias": forget_bias}
@@ -166,7 +171,8 @@ class ConvLSTM(nn.Module):
         self.stem = nn.Sequential(nn.PixelUnshuffle(patch), nn.Conv2d(depth, features, 3, padding=1), nn.GELU())
         self.encoder = nn.ModuleList(ConvLSTMCell(i, h, **options) for i, h in zip(below, hidden, strict=True))
         below[0] = 0  # the forecaster's first layer has no input
-        self.forecaster = nn.ModuleList(ConvLSTMCell(i, h, **options) for i, h in zip(below, hidden, strict=True))
+        cells = (ConvLSTMCell(i, h, **options) for i, h in zip(below, hidden, strict=True))
+        self.forecaster = None if shared else nn.ModuleList(cells)
         self.paint = nn.Sequential(
             nn.Conv2d(sum(hidden), features, 1), nn.GELU(),
             nn.Conv2d(features, depth, 3, padding=1), nn.PixelShuffle(patch),
@@ -185,7 +191,7 @@ class ConvLSTM(nn.Module):
     def forecast(self, states: list[State], horizon: int) -> tuple[Tensor, list[Tensor]]:
         """Unroll the future from the states: frames ``(B, horizon, C, H, W)``, and H of every layer and step."""
         x, outputs = None, []
-        for cell, state in zip(self.forecaster, states, strict=True):
+        for cell, state in zip(self.forecaster or self.encoder, states, strict=True):
             x, _ = cell(x, state, horizon)
             outputs.append(x)
         return _split(self.paint(torch.cat([_merge(h) for h in outputs], dim=1)), horizon), outputs

@@ -28,6 +28,7 @@ from torch.optim.lr_scheduler import OneCycleLR
 from tqdm.auto import tqdm
 
 from vidlib.files import atomic_write
+from vidlib.muon import Muon
 from vidlib.video import check_counts, float_batch
 
 OPTIMIZERS = ("adam", "adamw", "muon")
@@ -72,8 +73,8 @@ def fit(
         clips_per_epoch: a multiple of nothing in particular; a last partial batch is left out. Default ``len(train)``.
         batch_size: clips a step, on each process.
         lr: highest learning rate of OneCycleLR (Smith & Topin 2017, arXiv 1708.07120).
-        optimizer: ``"adam"``, ``"adamw"``, or ``"muon"``: Muon (Jordan et al. 2024) for hidden matrices, AdamW with
-            a tenth of ``lr`` for the rest.
+        optimizer: ``"adam"``, ``"adamw"``, or ``"muon"``: :class:`vidlib.muon.Muon` for linear layers and the
+            filters of gates, AdamW with a tenth of ``lr`` for the rest.
         loss: of (prediction, truth) to a scalar.
         warmup: share of the steps in which the learning rate rises.
         clip_norm: highest norm of the gradient.
@@ -266,17 +267,29 @@ def _batch_that_fits(accelerator: Accelerator, model: nn.Module, loss, past: Ten
 def _prepare(
     accelerator: Accelerator, model: nn.Module, name: str, lr: float, decay: float, compiled: bool
 ) -> tuple[nn.Module, list]:
-    matrices, rest = [], []
-    for part, parameter in model.named_parameters():
-        # Muon orthogonalises a hidden layer's matrix; biases, norms, embeddings and filters stay with AdamW
-        (matrices if name == "muon" and part.endswith("weight") and parameter.ndim == 2 else rest).append(parameter)
+    stacks = _matrices(model) if name == "muon" else {}
+    taken = {id(matrix) for stack in stacks.values() for matrix in stack}
+    rest = [parameter for parameter in model.parameters() if id(parameter) not in taken]
     kind = torch.optim.Adam if name == "adam" else torch.optim.AdamW
     # Muon's step is a tenth as far per entry of a 100×100 matrix as its learning rate says, AdamW's as far as it says
-    optimizers = [kind(rest, lr=lr / 10 if matrices else lr, weight_decay=decay)]
-    if matrices:
-        optimizers.append(torch.optim.Muon(matrices, lr=lr, weight_decay=decay))
+    optimizers = [kind(rest, lr=lr / 10 if stacks else lr, weight_decay=decay)]
+    if stacks:
+        groups = [{"params": matrices, "stacked": number} for number, matrices in stacks.items()]
+        optimizers.append(Muon(groups, lr=lr, weight_decay=decay))
     prepared, *optimizers = accelerator.prepare(torch.compile(model) if compiled else model, *optimizers)
     return prepared, optimizers
+
+
+def _matrices(model: nn.Module) -> dict[int, list[Tensor]]:
+    """What Muon trains, by how many matrices a parameter stacks: linear layers, and the filters of gates.
+
+    Biases, norms, embeddings and the filters next to the pixels stay with AdamW.
+    """
+    found: dict[int, list[Tensor]] = {}
+    for module in model.modules():
+        if stacked := getattr(module, "stacked", int(isinstance(module, nn.Linear))):
+            found.setdefault(stacked, []).append(module.weight)
+    return found
 
 
 def _average(averaged: nn.Module, model: nn.Module, decay: float, step: int) -> None:
@@ -377,8 +390,10 @@ def fast_precision(device: str | torch.device | None = None) -> str:
     """What ``precision="auto"`` means there: ``"bf16"`` on a GPU or CPU with matrix units for it, else ``"no"``."""
     if str(device) != "cpu" and torch.cuda.is_available():
         return "bf16" if torch.cuda.is_bf16_supported() else "no"
-    # AMX, in server CPUs since 2023, multiplies bf16 several times as fast as float32; other CPUs gain nothing
-    return "bf16" if torch.cpu.get_capabilities().get("amx_bf16") else "no"
+    # server CPUs since 2023 multiply bf16 in vector units, twice as fast as float32, or in matrix units (AMX), several
+    # times as fast; other CPUs gain nothing
+    units = torch.cpu.get_capabilities()
+    return "bf16" if units.get("avx512_bf16") or units.get("amx_bf16") else "no"
 
 
 def _accelerator(precision: str, device: str | torch.device | None) -> Accelerator:
