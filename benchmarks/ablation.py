@@ -113,6 +113,12 @@ def two_stages(model: ConvLSTM) -> ConvLSTM:
     return model
 
 
+def sigmoid(model: ConvLSTM) -> ConvLSTM:
+    """Frames that cannot leave [0, 1]."""
+    model.paint.append(nn.Sigmoid())
+    return model
+
+
 class TopDown(ConvLSTM):
     """The forecaster of Shi et al. 2015, figure 3: the deepest layer leads, each reads the one above."""
 
@@ -229,6 +235,7 @@ STUDIES: dict[str, Study] = {
             "Adam": {"optimizer": "adam", "lr": 4e-3},
             "the forecaster has cells of its own": {"shared": False},
             "maps of 16×16 (patch 4)": {"patch": 4},
+            "maps of 4×4 (patch 16)": {"patch": 16},
             "5×5 filters": {"kernel": 5},
             "separable 5×5 filters over the state": separable,
             "1 layer of 138": {"hidden": [138]},
@@ -241,6 +248,7 @@ STUDIES: dict[str, Study] = {
             "two stages from pixels to maps": two_stages,
             "no stem, 1×1 painter": plain_ends,
             "residual to the last frame": ToLastFrame,
+            "a sigmoid at the end": sigmoid,
             "peepholes": {"peephole": True},
             "forget bias 0": {"forget_bias": 0.0},
             "no average of the weights": {"ema": 0.0},

@@ -105,7 +105,7 @@ RECIPES: Mapping[str, Mapping[str, Recipe]] = {
         "laptop": Recipe("convlstm", {"features": 32, "hidden": [32, 32], "kernel": 3}, epochs=3, clips_per_epoch=320,
                          batch_size=4, lr=2e-3, validation_clips=64),
         "full": Recipe("convlstm", {"patch": 8, "features": 128, "hidden": [128, 128], "kernel": 3, "shared": True},
-                       lr=0.05, optimizer="muon", warmup=0.03, compile=True),
+                       lr=0.012, optimizer="muon", warmup=0.03, compile=True),
     },
     "video-transformer": {
         "smoke": Recipe("video-transformer", {"dim": 32, "heads": 2, "decoder": 32}, epochs=2, clips_per_epoch=16,
