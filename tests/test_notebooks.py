@@ -203,7 +203,7 @@ def html(text):
         (shows(new_output("stream", text="saved in /home/ada/course/runs")), "'/home/ada"),
         (shows(new_output("stream", text="saved in '/tmp/a.gif'")), "'/tmp/a.gif'"),
         (shows(new_output("stream", text=r"saved in C:\Users\ada")), r"C:\\Users"),
-        (shows(html('<a href="file:///work/x.gif">')), "file:///work/x.gif"),
+        (shows(html('<a href="file:///Users/x.gif">')), "file:///Users/x.gif"),
         (replaced(SETUP, "setup()", "setup('/root/course')"), "'/root/course'"),
         (lambda nb: nb.metadata.update(papermill={"output_path": "x"}), "metadata are those of a papermill run"),
         (lambda nb: nb.metadata.kernelspec.update(name="venv-311"), "the kernel is 'venv-311'"),
