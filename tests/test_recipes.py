@@ -301,6 +301,24 @@ def test_a_run_that_moves_to_another_machine_names_both(tmp_path, monkeypatch):
     assert facts["precision"] == "float32; then bfloat16 products"
 
 
+@pytest.mark.parametrize("shipped", [False, True])
+def test_a_card_names_every_machine_that_its_weights_were_trained_on(tmp_path, monkeypatch, shipped):
+    quiet = {"digits": "builtin", "progress": False}
+    publishing = {"clips": 2, "digits": "builtin", "folder": tmp_path / "shipped", "progress": False}
+    start = ""
+    for seed, machine in enumerate(("a laptop", "a server", "a laptop")):
+        monkeypatch.setattr(recipes, "hardware", lambda machine=machine: machine)
+        monkeypatch.setattr(recipes, "fast_precision", lambda device, seed=seed: "bf16" if seed else "no")
+        chosen = recipe("convlstm", "smoke", **TINY, start=start, seed=seed)
+        recipes.train(chosen, tmp_path / f"run-{seed}", **quiet)
+        card = recipes.publish_run(tmp_path / f"run-{seed}", "tiny", **publishing)
+        start = str(card if shipped else tmp_path / f"run-{seed}")
+    card = model_card(card)
+    assert card["hardware"] == "a laptop; then a server"
+    assert card["precision"] == "float32; then bfloat16 products"
+    assert card["torch"] == torch.__version__
+
+
 def test_a_model_is_compiled_where_the_recipe_asks_and_a_compiler_is(tmp_path, monkeypatch):
     asked = []
 

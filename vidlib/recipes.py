@@ -39,6 +39,8 @@ from vidlib.weights import ARCHITECTURES, PRETRAINED, load_trained, model_card, 
 
 PROFILES = ("smoke", "laptop", "full")
 VALIDATION_SEED, TEST_SEED = 1, 2
+# what a training may change on its way: it can be resumed elsewhere, and its weights be trained on elsewhere
+MACHINE = "hardware", "precision", "torch"
 
 
 @dataclass(frozen=True)
@@ -166,7 +168,7 @@ def train(
     if recipe.perceptual:
         loss = PerceptualMSE(recipe.perceptual, PerceptualLoss(recipe.backbone, vgg_weights))
     going_on = resume and (Path(out) / "checkpoint.pt").exists()
-    before = _load_start(model, recipe.start, recipe.seed) if recipe.start and not going_on else Past([], [], [])
+    before = _load_start(model, recipe.start, recipe.seed) if recipe.start and not going_on else Past()
     first = None
 
     def after_epoch(averaged: nn.Module, row: dict[str, float]) -> None:
@@ -234,6 +236,7 @@ def publish_run(
     scores = {key: evaluate(m, test, device=device, progress=progress) for key, m in models.items()}
     best = _best(history)
     whole = _go_on(before.history, history)
+    machine = _then(before.machine, facts)
     hours = sum(row["seconds"] for row in whole) / 3600
     card = {
         "recipe": facts["recipe"],
@@ -244,13 +247,13 @@ def publish_run(
         "epochs": f"{best['epoch']} of {recipe.epochs}, the best of {history[-1]['epoch']} on validation clips",
         "test": test.describe(),
         "metrics": {key: s.overall for key, s in scores.items()},
-        "hardware": facts["hardware"],
-        "precision": facts["precision"],
+        "hardware": machine["hardware"],
+        "precision": machine["precision"],
         "duration": f"{hours:.2f} hours of wall time for {whole[-1]['epoch']} epochs",
         "date": time.strftime("%Y-%m-%d"),
         "trained_with": "; then ".join([*before.commands, facts["command"]]),
         "scored_with": f"python -m vidlib score {name} --clips {clips} --digits {test.digits.source}",
-        "torch": facts["torch"],
+        "torch": machine["torch"],
     }
     shipped = publish(model, name, card, folder=folder)
     with atomic_write(shipped.with_name(f"{name}-history.csv")) as file:
@@ -269,13 +272,14 @@ def _read_run(folder: Path) -> tuple[dict[str, Any], History, nn.Module]:
     return facts, read_history(folder / "history.csv"), model
 
 
-@dataclasses.dataclass
+@dataclass
 class Past:
     """What weights have behind them when a training starts from them, as far as it is known."""
 
-    history: History
-    seeds: list[int]
-    commands: list[str]
+    history: History = field(default_factory=list)
+    seeds: list[int] = field(default_factory=list)
+    commands: list[str] = field(default_factory=list)
+    machine: dict[str, str] = field(default_factory=dict)  # by the names in MACHINE
 
 
 def _load_start(model: nn.Module, start: str, seed: int) -> Past:
@@ -285,12 +289,13 @@ def _load_start(model: nn.Module, start: str, seed: int) -> Past:
         before = Past(**facts["before"])
         before.seeds.append(facts["recipe"]["seed"])
         before.commands.append(facts["command"])
+        before.machine = _then(before.machine, facts)
     else:
         trained, card = load_trained(start), model_card(start)
         file = PRETRAINED / f"{start}-history.csv"
         history = read_history(file) if file.exists() else []
         seeds = card.get("clip_seeds", [card["recipe"]["seed"]] if "recipe" in card else [])
-        before = Past([], seeds, [card["trained_with"]] if "trained_with" in card else [])
+        before = Past([], seeds, [card["trained_with"]] if "trained_with" in card else [], _then({}, card))
     if type(trained) is not type(model) or trained.config != model.config:
         raise ValueError(
             f"{start} is a {type(trained).__name__} with {trained.config}, expected a {type(model).__name__} with "
@@ -314,6 +319,12 @@ def _go_on(before: History, history: History) -> History:
     return before + [row | {name: last.get(name, 0) + row[name] for name in COUNTS} for row in history]
 
 
+def _then(was: Mapping[str, str], now: Mapping[str, str]) -> dict[str, str]:
+    """Both parts' :data:`MACHINE`, each different one named once."""
+    parts = {name: [p for facts in (was, now) for p in facts.get(name, "").split("; then ")] for name in MACHINE}
+    return {name: "; then ".join(dict.fromkeys(filter(None, each))) for name, each in parts.items()}
+
+
 def _write_run(recipe: Recipe, digits: Digits, out: Path, before: Past, device: str | None, resumed: bool) -> None:
     """What the model card will have to say and nobody remembers afterwards."""
     # the last part of a full path is enough: a card must not tell where on whose machine it was
@@ -332,11 +343,7 @@ def _write_run(recipe: Recipe, digits: Digits, out: Path, before: Past, device: 
     }
     if resumed and (out / "run.json").exists():
         was = json.loads((out / "run.json").read_text())
-        # a run may move to another machine on its way; the rest stays as it began
-        facts = was | {
-            name: "; then ".join(dict.fromkeys([*was[name].split("; then "), facts[name]]))
-            for name in ("hardware", "precision", "torch")
-        }
+        facts = was | _then(was, facts)
     with atomic_write(out / "run.json") as file:
         file.write_text(json.dumps(facts, indent=1))
 
