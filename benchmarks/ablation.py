@@ -283,7 +283,7 @@ STUDIES: dict[str, Study] = {
     ),
     "video-transformer": Study(
         "video-transformer",
-        4800,
+        3200,
         {"dim": 96, "heads": 3, "decoder": 128, "context": 4, "lr": 6e-3, "batch_size": 4},
         {
             "base: width 96, Muon, SwiGLU, context 4": {},

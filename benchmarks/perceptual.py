@@ -8,6 +8,7 @@ learning rates; λ = 0 is the control. Runs lie in ``runs/perceptual``; what is 
 from __future__ import annotations
 
 import argparse
+import statistics
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,10 +17,11 @@ import torch.nn.functional as F
 from matplotlib import pyplot as plt
 from torch import Tensor, nn
 
+from benchmarks import training_speed
 from benchmarks.results import report
 from vidlib import recipes, viz
 from vidlib.metrics import Scores, evaluate
-from vidlib.perceptual import PerceptualLoss
+from vidlib.perceptual import PerceptualLoss, PerceptualMSE
 from vidlib.training import read_history
 from vidlib.video import float_batch
 from vidlib.weights import load_model, load_pretrained
@@ -27,6 +29,7 @@ from vidlib.weights import load_model, load_pretrained
 START = "video-transformer"
 # How heavy the perceptual term is at the start beside the MSE: λ of two backbones can't be compared, this can.
 SHARES = {"vgg19": (0.25, 1, 4, 16, 64), "digits": (1, 4, 16)}
+BATCH = 8
 MSE_ALLOWED = 1.1
 RULE = (
     f"Shipped is, of the vgg19 runs whose validation MSE is at most {MSE_ALLOWED} times the control's, the one with "
@@ -45,12 +48,11 @@ class Row:
     validation: dict[str, float]
     test: Scores
     distances: dict[str, float]  # on test clips, by backbone
-    seconds_per_step: float
 
 
 def recipe(clips: int, weight: float, backbone: str) -> recipes.Recipe:
     """One epoch, so that no run is chosen among its own epochs by MSE."""
-    budget = {"epochs": 1, "clips_per_epoch": clips, "batch_size": 8, "lr": 2e-3, "validation_clips": 256}
+    budget = {"epochs": 1, "clips_per_epoch": clips, "batch_size": BATCH, "lr": 2e-3, "validation_clips": 256}
     return recipes.recipe(
         "video-transformer", "full", **load_pretrained(START).config, **budget,
         start=START, seed=1000, perceptual=weight, backbone=backbone,
@@ -68,9 +70,27 @@ def weights(losses: dict[str, PerceptualLoss], clips) -> dict[tuple[str, float],
     }
 
 
-def run(clips: int, test_clips: int, out: Path, digits: str, vgg_weights: str | None) -> list[Row]:
+def seconds_per_step(losses: dict[str, PerceptualLoss]) -> dict[str, float]:
+    """A training step with MSE alone (``""``) and with each loss beside it; they take turns on the same machine."""
+    device = torch.accelerator.current_accelerator(check_available=True) or torch.device("cpu")
+    as_trained, model = training_speed.rows(START, device)[-1], load_pretrained(START)
+    steps = {
+        name: training_speed.Step(as_trained, model, BATCH, device, loss)
+        for name, loss in {"": F.mse_loss, **{name: PerceptualMSE(1.0, loss) for name, loss in losses.items()}}.items()
+    }
+    for step in steps.values():
+        step(), step()
+    turns = [
+        {name: training_speed.seconds(step, device) for name, step in steps.items()}
+        for _ in range(training_speed.ROUNDS)
+    ]
+    return {name: statistics.median(turn[name] for turn in turns) for name in steps}
+
+
+def run(
+    losses: dict[str, PerceptualLoss], clips: int, test_clips: int, out: Path, digits: str, vgg_weights: str | None
+) -> list[Row]:
     """Fine-tune and score every row; the control first."""
-    losses = {"vgg19": PerceptualLoss("vgg19", vgg_weights), "digits": PerceptualLoss("digits")}
     validation = recipes.validation_clips(digits, 256)
     test = recipes.test_clips(digits, test_clips)
     rows = []
@@ -92,7 +112,6 @@ def run(clips: int, test_clips: int, out: Path, digits: str, vgg_weights: str | 
                 {"mse": row["validation_mse"], "vgg19": losses["vgg19"](*on_validation).item()},
                 evaluate(model, test),
                 {name: loss(*on_test).item() for name, loss in losses.items()},
-                8 / row["clips_per_second"],
             )
         )
     return rows
@@ -109,14 +128,15 @@ def chosen(rows: list[Row]) -> Row:
     return min(fitting or [control], key=lambda row: row.validation["vgg19"])
 
 
-def table(rows: list[Row], clips: int, command: str) -> str:
-    """Markdown."""
+def table(rows: list[Row], seconds: dict[str, float], clips: int, command: str) -> str:
+    """Markdown; ``seconds`` as :func:`seconds_per_step` returns them."""
     lines = [
         "# What the perceptual loss buys and costs",
         "",
         f"The shipped transformer after {clips:,} more clips with MSE + λ · perceptual; all runs see the same clips. "
         "*Share*: how heavy the second term was at the start, beside an MSE of 1. The distances are those of the two "
-        "backbones' features (256 test clips); each loss lowers its own, the other one is the independent judge.",
+        "backbones' features (256 test clips); each loss lowers its own, the other one is the independent judge. "
+        f"Seconds per step: batches of {BATCH}, the losses in turns.",
         "",
         "| backbone | share | λ | MSE ↓ | MAE ↓ | SSIM ↑ | SSIM as published ↑ | sharpness (truth = 1) "
         "| VGG19 distance ↓ | digit distance ↓ | seconds per step |",
@@ -128,7 +148,7 @@ def table(rows: list[Row], clips: int, command: str) -> str:
         lines.append(
             f"| {name} | {row.share:g} | {row.weight:g} | {m['mse']:.2f} | {m['mae']:.1f} | {m['ssim']:.4f} | "
             f"{m['ssim_published']:.4f} | {m['sharpness']:.3f} | {row.distances['vgg19']:.4f} | "
-            f"{row.distances['digits']:.4f} | {row.seconds_per_step:.2f} |"
+            f"{row.distances['digits']:.4f} | {seconds[row.backbone if row.weight else '']:.2f} |"
         )
     best = chosen(rows)
     lines += [
@@ -177,9 +197,10 @@ def main() -> None:
     parser.add_argument("--digits", default="auto")
     parser.add_argument("--out", type=Path, default=Path("runs/perceptual"), help="where the runs lie")
     options = parser.parse_args()
-    rows = run(options.clips, options.test_clips, options.out, options.digits, options.vgg_weights)
+    losses = {"vgg19": PerceptualLoss("vgg19", options.vgg_weights), "digits": PerceptualLoss("digits")}
+    rows = run(losses, options.clips, options.test_clips, options.out, options.digits, options.vgg_weights)
     command = f"python -m benchmarks.perceptual --clips {options.clips} --test-clips {options.test_clips}"
-    text = table(rows, options.clips, command)
+    text = table(rows, seconds_per_step(losses), options.clips, command)
     report(__file__, text, figure(rows))
 
 

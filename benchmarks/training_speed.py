@@ -84,8 +84,15 @@ def rows(name: str, device: torch.device) -> list[Row]:
 class Step:
     """A training step that can be repeated."""
 
-    def __init__(self, row: Row, model: nn.Module, batch_size: int, device: torch.device) -> None:
-        self.row, self.size, self.device = row, batch_size, device
+    def __init__(
+        self,
+        row: Row,
+        model: nn.Module,
+        batch_size: int,
+        device: torch.device,
+        loss: Callable[[Tensor, Tensor], Tensor] = F.mse_loss,
+    ) -> None:
+        self.row, self.size, self.device, self.loss = row, batch_size, device, loss
         self.clips = MovingMNIST(10**9, digits=load_digits("auto", "train"))
         self.position = 0
         layout = torch.channels_last if row.channels_last else torch.contiguous_format
@@ -106,7 +113,7 @@ class Step:
         batch = self.video() if self.row.render else self.batch
         past, future = batch[:, : self.model.past], batch[:, self.model.past :]
         with torch.autocast(self.device.type, torch.bfloat16) if self.row.bf16 else contextlib.nullcontext():
-            loss = F.mse_loss(self.run(past), future)
+            loss = self.loss(self.run(past), future)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
         self.optimizer.step()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import re
 import shutil
 
 import numpy as np
@@ -240,7 +241,7 @@ def row(backbone: str, weight: float, validation_mse: float, distance: float) ->
     figures = {"mse": validation_mse, "mae": 1.0, "ssim": 0.5, "ssim_published": 0.6, "sharpness": 0.7}
     scores = Scores(figures, {}, 3, "three clips")
     validation = {"mse": validation_mse, "vgg19": distance}
-    return perceptual.Row(backbone, weight, weight, None, validation, scores, {"vgg19": distance, "digits": 1.0}, 0.5)
+    return perceptual.Row(backbone, weight, weight, None, validation, scores, {"vgg19": distance, "digits": 1.0})
 
 
 def test_the_shipped_weight_is_chosen_by_the_written_rule():
@@ -249,14 +250,35 @@ def test_the_shipped_weight_is_chosen_by_the_written_rule():
     other = row("digits", 1.0, 101.0, 0.5)
     assert perceptual.chosen([control, row("vgg19", 0.25, 101.0, 4.0), sharp, too_far, other]) is sharp
     assert perceptual.chosen([control, too_far, other]) is control
-    text = perceptual.table([control, sharp, too_far, other], 7, "a command")
+    seconds = {"": 0.25, "vgg19": 2.0, "digits": 0.5}
+    text = perceptual.table([control, sharp, too_far, other], seconds, 7, "a command")
     assert "| none (control) | 0 | 0 | 100.00 |" in text and "That is λ = 1." in text and "`a command`" in text
+    assert re.findall(r"([\d.]+) \|\n", text) == ["0.25", "2.00", "2.00", "0.50"]
 
 
 def test_every_perceptual_run_has_the_budget_of_its_control():
     control, run = (perceptual.recipe(24, weight, "vgg19") for weight in (0.0, 0.5))
     assert dataclasses.replace(run, perceptual=0.0) == control and run.perceptual == 0.5
     assert recipes.build(run).config == load_pretrained("video-transformer").config
+
+
+def test_a_step_is_timed_with_every_loss(monkeypatch):
+    called = []
+
+    class Counted(PerceptualLoss):
+        def forward(self, prediction, truth):
+            called.append(self.name)
+            return super().forward(prediction, truth)
+
+    monkeypatch.setattr(training_speed, "ROUNDS", 1)
+    monkeypatch.setattr(recipes, "has_compiler", lambda device: False)
+    monkeypatch.setattr(perceptual, "load_pretrained", lambda name: VideoTransformer(dim=8, heads=1, decoder=8))
+    losses = {name: Counted("digits") for name in ("one", "two")}
+    for name, loss in losses.items():
+        loss.name = name
+    taken = perceptual.seconds_per_step(losses)
+    assert list(taken) == ["", "one", "two"] and min(taken.values()) > 0
+    assert called.count("one") == called.count("two") == 2 + training_speed.STEPS
 
 
 def test_the_weights_follow_from_the_shares(monkeypatch):
