@@ -201,7 +201,8 @@ def main() -> None:
     rows = run(losses, options.clips, options.test_clips, options.out, options.digits, options.vgg_weights)
     command = f"python -m benchmarks.perceptual --clips {options.clips} --test-clips {options.test_clips}"
     text = table(rows, seconds_per_step(losses), options.clips, command)
-    report(__file__, text, figure(rows))
+    alt = "MSE, sharpness and both distances against the share of the perceptual term, one line per backbone."
+    report(__file__, text, figure(rows), alt)
 
 
 if __name__ == "__main__":

@@ -45,9 +45,10 @@ def _row(name: str, parameters: str, clips: str, metrics: dict[str, float]) -> s
     return f"| {name} | {parameters} | {clips} | {figures} |"
 
 
-def report(study: str, text: str, figure: Figure) -> None:
-    """A study's table and figure, beside its script and named like it; the table also on screen."""
+def report(study: str, text: str, figure: Figure, alt: str) -> None:
+    """A study's page with its figure, beside its script and named like it; the page also on screen."""
     file = Path(study)
+    text += f"\n![{alt}]({file.stem}.png)\n"
     with atomic_write(file.with_suffix(".md")) as temporary:
         temporary.write_text(text, encoding="utf-8")
     with atomic_write(file.with_suffix(".png")) as temporary:

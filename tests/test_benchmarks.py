@@ -185,8 +185,8 @@ def test_tables_go_between_the_marks_of_a_page_and_nowhere_else(tmp_path):
 
 def test_a_report_is_a_table_and_a_picture_beside_its_study(tmp_path, capsys):
     figure = Figure(figsize=(2, 1))
-    results.report(str(tmp_path / "study.py"), "| a table |\n", figure)
-    assert (tmp_path / "study.md").read_text(encoding="utf-8") == "| a table |\n"
+    results.report(str(tmp_path / "study.py"), "| a table |\n", figure, "a picture")
+    assert (tmp_path / "study.md").read_text(encoding="utf-8") == "| a table |\n\n![a picture](study.png)\n"
     assert (tmp_path / "study.png").read_bytes().startswith(b"\x89PNG")
     assert "| a table |" in capsys.readouterr().out
 
