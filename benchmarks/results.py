@@ -12,7 +12,8 @@ from vidlib.weights import model_card, pretrained_names
 
 START, END = "<!-- results: `python -m benchmarks.results README.md` -->", "<!-- end of results -->"
 FIGURES = {"mse": ("MSE ↓", 2), "mae": ("MAE ↓", 2), "ssim": ("SSIM ↑", 4),
-           "ssim_published": ("SSIM as published ↑", 4), "psnr": ("PSNR ↑", 2)}  # fmt: skip
+           "ssim_published": ("SSIM as published ↑", 4), "psnr": ("PSNR ↑", 2),
+           "sharpness": ("sharpness (truth = 1)", 2)}  # fmt: skip
 
 
 def table() -> str:

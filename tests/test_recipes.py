@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import sys
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -311,12 +312,31 @@ def test_a_card_names_every_machine_that_its_weights_were_trained_on(tmp_path, m
         monkeypatch.setattr(recipes, "fast_precision", lambda device, seed=seed: "bf16" if seed else "no")
         chosen = recipe("convlstm", "smoke", **TINY, start=start, seed=seed)
         recipes.train(chosen, tmp_path / f"run-{seed}", **quiet)
+        facts = tmp_path / f"run-{seed}" / "run.json"
+        facts.write_text(facts.read_text().replace(torch.__version__, f"9.{min(seed, 1)}"))
         card = recipes.publish_run(tmp_path / f"run-{seed}", "tiny", **publishing)
         start = str(card if shipped else tmp_path / f"run-{seed}")
     card = model_card(card)
     assert card["hardware"] == "a laptop; then a server"
     assert card["precision"] == "float32; then bfloat16 products"
-    assert card["torch"] == torch.__version__
+    assert card["torch"] == "9.0; then 9.1"
+
+
+@pytest.mark.parametrize(
+    ("module", "command"),
+    [
+        ("vidlib.__main__", "python -m vidlib train 'a b' --vgg-weights vgg.pt"),
+        ("benchmarks.perceptual", "python -m benchmarks.perceptual train 'a b' --vgg-weights vgg.pt"),
+        ("ipykernel_launcher", "vidlib.recipes.train in a notebook or script"),
+        (None, "vidlib.recipes.train in a notebook or script"),
+    ],
+)
+def test_a_run_remembers_its_command_without_the_machines_paths(tmp_path, monkeypatch, module, command):
+    words = ["train", "a b", "--vgg-weights", str(tmp_path / "vgg.pt")]
+    monkeypatch.setattr(sys, "argv", ["some/file.py", *words])
+    monkeypatch.setattr(sys.modules["__main__"], "__spec__", module and SimpleNamespace(name=module))
+    recipes.train(recipe("convlstm", "smoke", **TINY), tmp_path, digits="builtin", progress=False)
+    assert json.loads((tmp_path / "run.json").read_text())["command"] == command
 
 
 def test_a_model_is_compiled_where_the_recipe_asks_and_a_compiler_is(tmp_path, monkeypatch):

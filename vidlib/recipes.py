@@ -329,7 +329,9 @@ def _write_run(recipe: Recipe, digits: Digits, out: Path, before: Past, device: 
     """What the model card will have to say and nobody remembers afterwards."""
     # the last part of a full path is enough: a card must not tell where on whose machine it was
     words = [Path(word).name if Path(word).is_absolute() else word for word in sys.argv[1:]]
-    command = shlex.join(words) if sys.argv[0].endswith("__main__.py") else ""
+    # python -m says which module it ran; a notebook's kernel is such a module too, and no command to repeat
+    module = getattr(getattr(sys.modules["__main__"], "__spec__", None), "name", "").removesuffix(".__main__")
+    by_module = module.partition(".")[0] in ("vidlib", "benchmarks")
     start = Path(recipe.start).name if Path(recipe.start).is_absolute() else recipe.start
     facts = {
         "recipe": dataclasses.asdict(recipe) | {"start": start},
@@ -338,7 +340,9 @@ def _write_run(recipe: Recipe, digits: Digits, out: Path, before: Past, device: 
         "before": dataclasses.asdict(before),
         "hardware": hardware(),
         "precision": "bfloat16 products" if fast_precision(device) == "bf16" else "float32",
-        "command": f"python -m vidlib {command}" if command else "vidlib.recipes.train in a notebook or script",
+        "command": shlex.join(["python", "-m", module, *words])
+        if by_module
+        else "vidlib.recipes.train in a notebook or script",
         "torch": torch.__version__,
     }
     if resumed and (out / "run.json").exists():

@@ -226,10 +226,10 @@ def _to_bytes(model: nn.Module, card: dict[str, Any] | None, dtype: torch.dtype)
         "vidlib": package_version(),
         "weights": _body_hash(tensors_to_bytes(tensors)),
         "card": {
+            "torch": torch.__version__,
             **(card or {}),
             "architecture": name,
             "parameters": sum(p.numel() for p in model.parameters()),
-            "torch": torch.__version__,
             "vidlib": package_version(),
         },
     }
