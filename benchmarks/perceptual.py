@@ -74,17 +74,10 @@ def seconds_per_step(losses: dict[str, PerceptualLoss]) -> dict[str, float]:
     """A training step with MSE alone (``""``) and with each loss beside it; they take turns on the same machine."""
     device = torch.accelerator.current_accelerator(check_available=True) or torch.device("cpu")
     as_trained, model = training_speed.rows(START, device)[-1], load_pretrained(START)
-    steps = {
-        name: training_speed.Step(as_trained, model, BATCH, device, loss)
-        for name, loss in {"": F.mse_loss, **{name: PerceptualMSE(1.0, loss) for name, loss in losses.items()}}.items()
-    }
-    for step in steps.values():
-        step(), step()
-    turns = [
-        {name: training_speed.seconds(step, device) for name, step in steps.items()}
-        for _ in range(training_speed.ROUNDS)
-    ]
-    return {name: statistics.median(turn[name] for turn in turns) for name in steps}
+    whole = {"": F.mse_loss} | {name: PerceptualMSE(1.0, loss) for name, loss in losses.items()}
+    steps = [training_speed.Step(as_trained, model, BATCH, device, loss) for loss in whole.values()]
+    by_loss = zip(*training_speed.take_turns(steps, device), strict=True)
+    return {name: statistics.median(taken) for name, taken in zip(whole, by_loss, strict=True)}
 
 
 def run(

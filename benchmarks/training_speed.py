@@ -130,6 +130,13 @@ def seconds(step: Callable[[], object], device: torch.device, times: int = STEPS
     return (time.perf_counter() - start) / times
 
 
+def take_turns(steps: list[Callable[[], object]], device: torch.device) -> list[list[float]]:
+    """Mean seconds of each step's calls, a list for each round: so all see the same machine. Two calls warm up."""
+    for step in steps:
+        step(), step()
+    return [[seconds(step, device) for step in steps] for _ in range(ROUNDS)]
+
+
 def peak_memory(name: str, index: int, model: nn.Module, batch_size: int, device: torch.device) -> float:
     """GiB that two training steps need at their peak beyond an idle process; NaN where that can't be known."""
     if device.type == "cuda":
@@ -179,9 +186,7 @@ def compare(name: str, model: nn.Module, batch_size: int, device: torch.device) 
     chosen = rows(name, device)
     steps = [Step(row, model, batch_size, device) for row in chosen]
     needed = min(step_flops(step) for step in steps)  # convolving the empty first state is no useful work
-    for step in steps:
-        step(), step()
-    turns = [[seconds(step, device) for step in steps] for _ in range(ROUNDS)]
+    turns = take_turns(steps, device)
     peaks = {
         dtype: matmul_peak(device, dtype) for dtype in {torch.bfloat16 if r.bf16 else torch.float32 for r in chosen}
     }

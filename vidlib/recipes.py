@@ -236,7 +236,6 @@ def publish_run(
     scores = {key: evaluate(m, test, device=device, progress=progress) for key, m in models.items()}
     best = _best(history)
     whole = _go_on(before.history, history)
-    machine = _then(before.machine, facts)
     hours = sum(row["seconds"] for row in whole) / 3600
     card = {
         "recipe": facts["recipe"],
@@ -247,13 +246,11 @@ def publish_run(
         "epochs": f"{best['epoch']} of {recipe.epochs}, the best of {history[-1]['epoch']} on validation clips",
         "test": test.describe(),
         "metrics": {key: s.overall for key, s in scores.items()},
-        "hardware": machine["hardware"],
-        "precision": machine["precision"],
+        **_then(before.machine, facts),
         "duration": f"{hours:.2f} hours of wall time for {whole[-1]['epoch']} epochs",
         "date": time.strftime("%Y-%m-%d"),
         "trained_with": "; then ".join([*before.commands, facts["command"]]),
         "scored_with": f"python -m vidlib score {name} --clips {clips} --digits {test.digits.source}",
-        "torch": machine["torch"],
     }
     shipped = publish(model, name, card, folder=folder)
     with atomic_write(shipped.with_name(f"{name}-history.csv")) as file:
