@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from benchmarks import data_speed, notebook_cost, results, training_speed
-from vidlib.recipes import hardware
+from vidlib.machine import hardware
 
 START, END = "<!-- bench: `python -m benchmarks README.md` -->", "<!-- end of bench -->"
 

@@ -8,14 +8,14 @@ import sys
 import tempfile
 import time
 
-from vidlib.batch import jobs, read_profile
+from vidlib.batch.run import jobs, read_profile
 
 TITLE = "Seconds and peak memory of each notebook, its kernel included"
 PROFILES = ("smoke", "laptop")
 # The runner is a process of its own because the operating system keeps the peak over all children that ever were.
 RUNNER = """
 import json, resource, sys
-from vidlib.batch import run_notebook
+from vidlib.batch.run import run_notebook
 run_notebook(sys.argv[1], sys.argv[2], json.loads(sys.argv[3]), progress=False)
 print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
 """

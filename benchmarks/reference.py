@@ -13,8 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vidlib.convlstm import ConvLSTM, ConvLSTMCell
-from vidlib.vit import Attention, VideoTransformer, rotate
+from vidlib.models.convlstm import ConvLSTM, ConvLSTMCell
+from vidlib.models.vit import Attention, VideoTransformer, rotate
 
 
 class ReferenceCell(nn.Module):

@@ -28,10 +28,11 @@ from benchmarks.data_speed import loop_clip
 from benchmarks.reference import ReferenceConvLSTM, reference_transformer
 from vidlib import recipes
 from vidlib.digits import load_digits
+from vidlib.machine import fast_precision, has_compiler
+from vidlib.models.registry import MODELS
 from vidlib.moving_mnist import MovingMNIST
-from vidlib.training import fast_precision
 from vidlib.video import float_batch, to_float
-from vidlib.weights import ARCHITECTURES, load_pretrained, pretrained_names
+from vidlib.weights import load_pretrained, pretrained_names
 
 TITLE = "Training step: what each optimisation buys"
 STEPS = 4  # of each turn
@@ -76,7 +77,7 @@ ROWS: dict[str, tuple[Row, ...]] = {  # the first of each is what the others are
 def rows(name: str, device: torch.device) -> list[Row]:
     """Those that make sense on the device: bf16 where it is fast, compiled models where there is a compiler."""
     *others, last = ROWS[name]
-    bf16, compiler = fast_precision(device) == "bf16", recipes.has_compiler(device)
+    bf16, compiler = fast_precision(device) == "bf16", has_compiler(device)
     possible = [row for row in others if bf16 >= row.bf16 and compiler >= row.compile]
     return [*possible, dataclasses.replace(last, bf16=bf16, compile=compiler)]
 
@@ -151,7 +152,7 @@ def peak_memory(name: str, index: int, model: nn.Module, batch_size: int, device
 
 def _peak_of_this_process(name: str, index: int, config: dict, batch_size: int) -> float:
     cpu = torch.device("cpu")
-    step = Step(rows(name, cpu)[index], ARCHITECTURES[name](**config), batch_size, cpu)
+    step = Step(rows(name, cpu)[index], MODELS[name](**config), batch_size, cpu)
     try:
         Path("/proc/self/clear_refs").write_text("5")  # Linux: forget the peak that importing torch was
     except OSError:

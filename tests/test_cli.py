@@ -11,7 +11,8 @@ import torch
 
 from vidlib import batch, recipes, weights
 from vidlib.__main__ import main
-from vidlib.training import read_history
+from vidlib.history import read_history
+from vidlib.moving_mnist import test_clips
 
 TINY = ["--set", "epochs=2", "clips_per_epoch=4", "batch_size=2", "validation_clips=2", "hidden=[2]"]
 TRAIN = ["train", "convlstm", "--profile", "smoke", "--digits", "builtin", "--device", "cpu"]
@@ -87,7 +88,7 @@ def test_scoring_prints_a_table_with_both_baselines_and_writes_json(trained, tmp
     assert list(found) == ["copy-last", "all-black", file]
     rows = [line for line in out.splitlines() if line.startswith("|")]
     assert len(rows) == 5 and all(any(name in row for row in rows) for name in found)
-    truth = recipes.test_clips("builtin", 3).batch(range(3))[:, 10:].double() / 255
+    truth = test_clips("builtin", 3).batch(range(3))[:, 10:].double() / 255
     black = truth.square().sum((2, 3, 4)).mean().item()
     assert found["all-black"]["overall"]["mse"] == pytest.approx(black, rel=1e-5)
 

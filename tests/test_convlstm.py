@@ -8,7 +8,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from vidlib.convlstm import ConvLSTM, ConvLSTMCell
+from vidlib.models.convlstm import ConvLSTM, ConvLSTMCell
 
 TINY = {"past": 4, "horizon": 3, "size": 16, "patch": 4, "features": 6, "hidden": [5, 3], "kernel": 3}
 

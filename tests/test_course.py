@@ -183,7 +183,7 @@ def test_provenance_of_own_images_does_not_show_where_they_lie(tmp_path, capsys)
 
 
 def test_scores_end_in_the_table_of_a_run(capsys):
-    from vidlib.batch import result_table
+    from vidlib.batch.run import result_table
 
     here = course.setup(digits="builtin")
     clips = MovingMNIST(2, digits="builtin", split="test")
@@ -470,8 +470,8 @@ def test_an_exercise_may_ask_for_a_value(monkeypatch):
 
 def test_references_are_what_the_package_does():
     """The exercises teach what the models and metrics really compute."""
-    from vidlib.convlstm import ConvLSTMCell
     from vidlib.metrics import mse_per_frame
+    from vidlib.models.convlstm import ConvLSTMCell
     from vidlib.rollout import rollout
 
     i, f, g, o, c = course._cell_inputs()[0]
@@ -492,7 +492,7 @@ def test_references_are_what_the_package_does():
 
 
 def test_receptive_field_is_how_far_a_layer_without_input_sees():
-    from vidlib.convlstm import ConvLSTMCell
+    from vidlib.models.convlstm import ConvLSTMCell
 
     kernel, patch = 3, 4
     cell = ConvLSTMCell(0, 2, kernel)

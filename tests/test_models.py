@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from vidlib.weights import ARCHITECTURES
+from vidlib.models.registry import MODELS
 
 TINY = {
     "convlstm": {"hidden": [5, 3], "kernel": 3},
@@ -15,7 +15,7 @@ TINY = {
 
 def build(name: str) -> torch.nn.Module:
     torch.manual_seed(0)
-    return ARCHITECTURES[name](past=4, horizon=3, size=16, patch=4, **TINY[name])
+    return MODELS[name](past=4, horizon=3, size=16, patch=4, **TINY[name])
 
 
 def video(batch: int = 2) -> torch.Tensor:
@@ -23,10 +23,10 @@ def video(batch: int = 2) -> torch.Tensor:
 
 
 def test_the_table_knows_every_model():
-    assert TINY.keys() == ARCHITECTURES.keys()
+    assert TINY.keys() == MODELS.keys()
 
 
-@pytest.mark.parametrize("name", ARCHITECTURES)
+@pytest.mark.parametrize("name", MODELS)
 def test_a_clip_is_predicted_alone_as_in_a_batch(name):
     model, clips = build(name).eval(), video(3)
     with torch.no_grad():
@@ -49,7 +49,7 @@ def test_a_clip_is_predicted_alone_as_in_a_batch(name):
         (lambda v: v.numpy(), "past is a ndarray, expected a torch tensor"),
     ],
 )
-@pytest.mark.parametrize("name", ARCHITECTURES)
+@pytest.mark.parametrize("name", MODELS)
 def test_a_wrong_video_is_one_sentence(name, change, sentence):
     with pytest.raises(ValueError, match=sentence):
         build(name)(change(video()))

@@ -19,10 +19,11 @@ from torch import nn
 from torch.nn import functional as F
 
 from vidlib import perceptual
+from vidlib.backbones import DIGIT_NETWORK, DigitNetwork, load_digit_network
 from vidlib.digit_network import accuracy, balance_filters, train_digit_network
 from vidlib.digits import Digits, data_folder, load_digits
 from vidlib.moving_mnist import MovingMNIST, to_float
-from vidlib.perceptual import DIGIT_NETWORK, DigitNetwork, PerceptualLoss, PerceptualMSE, load_digit_network
+from vidlib.perceptual import PerceptualLoss, PerceptualMSE
 
 # conv1_1, conv1_2, conv2_1, conv2_2 of VGG16 and VGG19 alike: name in torchvision, filters, inputs
 CONVOLUTIONS = {"features.0": (64, 3), "features.2": (64, 64), "features.5": (128, 64), "features.7": (128, 128)}

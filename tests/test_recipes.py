@@ -11,19 +11,21 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from vidlib import recipes
+from vidlib import recipes, runs
 from vidlib.digits import SPLITS, load_digits
+from vidlib.history import read_history
 from vidlib.metrics import evaluate
+from vidlib.models.registry import MODELS
+from vidlib.moving_mnist import test_clips
 from vidlib.perceptual import PerceptualLoss
 from vidlib.recipes import RECIPES, Recipe, build, recipe
-from vidlib.training import read_history
-from vidlib.weights import ARCHITECTURES, load_model, model_card
+from vidlib.weights import load_model, model_card
 
 TINY = {"epochs": 1, "clips_per_epoch": 4, "batch_size": 2, "validation_clips": 2}
 
 
 def test_every_model_has_a_recipe_at_every_profile():
-    assert RECIPES.keys() == ARCHITECTURES.keys()
+    assert RECIPES.keys() == MODELS.keys()
     for name, profiles in RECIPES.items():
         assert tuple(profiles) == recipes.PROFILES
         for profile, found in profiles.items():
@@ -107,8 +109,8 @@ def fitted(monkeypatch):
 
 
 def test_training_validation_and_test_share_no_digit(fitted, tmp_path):
-    recipes.train(recipe("convlstm", "smoke"), tmp_path, digits="builtin")
-    sets = [fitted["train"].digits, fitted["validation"].digits, recipes.test_clips("builtin", 5).digits]
+    runs.train(recipe("convlstm", "smoke"), tmp_path, digits="builtin")
+    sets = [fitted["train"].digits, fitted["validation"].digits, test_clips("builtin", 5).digits]
     assert [digits.split for digits in sets] == list(SPLITS)
     images = [{image.tobytes() for image in digits.images} for digits in sets]
     assert len(set.union(*images)) == sum(len(digits) for digits in sets) == 1_797
@@ -116,9 +118,9 @@ def test_training_validation_and_test_share_no_digit(fitted, tmp_path):
 
 def test_every_epoch_gets_fresh_clips(fitted, tmp_path):
     chosen = recipe("convlstm", "smoke", epochs=7, clips_per_epoch=11, seed=5)
-    recipes.train(chosen, tmp_path, digits="builtin")
+    runs.train(chosen, tmp_path, digits="builtin")
     assert len(fitted["train"]) == 77 and fitted["train"].seed == 5
-    assert len({fitted["validation"].seed, recipes.test_clips("builtin", 1).seed}) == 2
+    assert len({fitted["validation"].seed, test_clips("builtin", 1).seed}) == 2
 
 
 def test_every_setting_reaches_fit(fitted, tmp_path):
@@ -127,15 +129,15 @@ def test_every_setting_reaches_fit(fitted, tmp_path):
     own = {f.name for f in dataclasses.fields(Recipe)}
     others = {"architecture", "config", "validation_clips", "start", "compile", "seed", "perceptual", "backbone"}
     assert own - changes.keys() == others
-    recipes.train(recipe("convlstm", "smoke", **changes, validation_clips=4), tmp_path, digits="builtin", resume=True)
+    runs.train(recipe("convlstm", "smoke", **changes, validation_clips=4), tmp_path, digits="builtin", resume=True)
     assert {name: fitted[name] for name in changes} == changes
     assert len(fitted["validation"]) == 4 and fitted["resume"] is True and fitted["out"] == tmp_path
 
 
 def test_a_recipe_may_add_the_perceptual_loss(fitted, tmp_path):
-    recipes.train(recipe("convlstm", "smoke"), tmp_path, digits="builtin")
+    runs.train(recipe("convlstm", "smoke"), tmp_path, digits="builtin")
     assert fitted["loss"] is F.mse_loss
-    recipes.train(recipe("convlstm", "smoke", perceptual=0.25, backbone="digits"), tmp_path, digits="builtin")
+    runs.train(recipe("convlstm", "smoke", perceptual=0.25, backbone="digits"), tmp_path, digits="builtin")
     prediction, truth = torch.rand(2, 2, 3, 1, 16, 16)
     expected = F.mse_loss(prediction, truth) + 0.25 * PerceptualLoss("digits")(prediction, truth)
     torch.testing.assert_close(fitted["loss"](prediction, truth), expected)
@@ -144,7 +146,7 @@ def test_a_recipe_may_add_the_perceptual_loss(fitted, tmp_path):
 def test_weights_of_the_perceptual_loss_that_can_not_be_had_end_a_training_before_it_begins(fitted, tmp_path):
     chosen = recipe("convlstm", "smoke", perceptual=0.25, backbone="vgg19")
     with pytest.raises(FileNotFoundError, match="is not a file: give an existing weight file"):
-        recipes.train(chosen, tmp_path / "run", digits="builtin", vgg_weights=tmp_path / "vgg19.pt")
+        runs.train(chosen, tmp_path / "run", digits="builtin", vgg_weights=tmp_path / "vgg19.pt")
     assert not fitted and not (tmp_path / "run").exists()
 
 
@@ -156,7 +158,7 @@ def test_validation_digits_come_from_where_the_training_digits_came(fitted, tmp_
         return load_digits("builtin", split)
 
     monkeypatch.setattr(recipes, "load_digits", load)  # as "auto" does without a network
-    recipes.train(recipe("convlstm", "smoke"), tmp_path, digits="auto")
+    runs.train(recipe("convlstm", "smoke"), tmp_path, digits="auto")
     assert asked == [("auto", "train"), ("builtin", "validation")]
 
 
@@ -164,7 +166,7 @@ def test_validation_digits_come_from_where_the_training_digits_came(fitted, tmp_
 def test_a_run_ends_as_a_weight_file_with_a_card(tmp_path, name):
     chosen = recipe(name, "smoke", **TINY)
     rows = []
-    model, history = recipes.train(
+    model, history = runs.train(
         chosen, tmp_path, digits="builtin", device="cpu", progress=False, on_epoch=lambda model, row: rows.append(row)
     )
     assert history == rows == read_history(tmp_path / "history.csv") and len(history) == 1
@@ -180,55 +182,55 @@ def test_a_run_ends_as_a_weight_file_with_a_card(tmp_path, name):
 
 def test_a_failed_start_does_not_write_the_card_of_the_next_run(tmp_path):
     with pytest.raises(ValueError, match="an epoch has 4 clips for batches of 9"):
-        recipes.train(recipe("convlstm", "smoke", **(TINY | {"batch_size": 9})), tmp_path, digits="builtin")
-    recipes.train(recipe("convlstm", "smoke", **TINY), tmp_path, digits="builtin", progress=False)
+        runs.train(recipe("convlstm", "smoke", **(TINY | {"batch_size": 9})), tmp_path, digits="builtin")
+    runs.train(recipe("convlstm", "smoke", **TINY), tmp_path, digits="builtin", progress=False)
     assert json.loads((tmp_path / "run.json").read_text())["recipe"]["batch_size"] == 2
     with pytest.raises(RuntimeError, match="holds a training already"):
-        recipes.train(recipe("convlstm", "smoke", **(TINY | {"lr": 0.5})), tmp_path, digits="builtin")
+        runs.train(recipe("convlstm", "smoke", **(TINY | {"lr": 0.5})), tmp_path, digits="builtin")
     assert json.loads((tmp_path / "run.json").read_text())["recipe"]["lr"] == 1e-3
 
 
 def test_a_training_becomes_a_shipped_model_that_says_how_it_came_to_be(tmp_path):
     chosen = recipe("convlstm", "smoke", **(TINY | {"epochs": 2}))
-    model, history = recipes.train(chosen, tmp_path / "run", digits="builtin", progress=False)
-    shipped = recipes.publish_run(
+    model, history = runs.train(chosen, tmp_path / "run", digits="builtin", progress=False)
+    shipped = runs.publish_run(
         tmp_path / "run", "tiny", clips=3, digits="builtin", folder=tmp_path / "shipped", device="cpu", progress=False
     )
     found, card = load_model(shipped).state_dict(), model_card(shipped)
     assert all(torch.equal(found[name], value.bfloat16().float()) for name, value in model.state_dict().items())
     best = min(history, key=lambda row: row["validation_mse"])
     assert card["clips_seen"] == best["clips"] and card["epochs"].startswith(f"{best['epoch']} of 2")
-    assert card["recipe"] == dataclasses.asdict(chosen) and card["test"] == recipes.test_clips("builtin", 3).describe()
+    assert card["recipe"] == dataclasses.asdict(chosen) and card["test"] == test_clips("builtin", 3).describe()
     assert card["digits_sha256"] == load_digits("builtin", "train").sha256
-    scores = evaluate(load_model(shipped), recipes.test_clips("builtin", 3), device="cpu", progress=False)
+    scores = evaluate(load_model(shipped), test_clips("builtin", 3), device="cpu", progress=False)
     assert card["metrics"]["model"]["mse"] == pytest.approx(scores.overall["mse"], rel=1e-5)
     assert card["metrics"].keys() == {"model", "copy-last", "all-black"}
     with pytest.raises(FileNotFoundError, match=r"has no run\.json, expected the folder of a training"):
-        recipes.publish_run(tmp_path, "tiny", folder=tmp_path / "shipped")
+        runs.publish_run(tmp_path, "tiny", folder=tmp_path / "shipped")
 
 
 def test_two_runs_of_a_recipe_give_the_same_bytes(tmp_path):
     for folder in "ab":
-        recipes.train(recipe("convlstm", "smoke", **TINY), tmp_path / folder, digits="builtin", progress=False)
+        runs.train(recipe("convlstm", "smoke", **TINY), tmp_path / folder, digits="builtin", progress=False)
     a, b = (list(load_model(tmp_path / folder / "model.safetensors").parameters()) for folder in "ab")
     assert all(torch.equal(x, y) for x, y in zip(a, b, strict=True))
 
 
 def test_a_model_of_impossible_numbers_is_one_sentence(tmp_path):
     with pytest.raises(ValueError, match=r"hidden\[0\] is 1.5, expected a whole number"):
-        recipes.train(recipe("convlstm", "smoke", hidden=[1.5]), tmp_path, digits="builtin")
+        runs.train(recipe("convlstm", "smoke", hidden=[1.5]), tmp_path, digits="builtin")
     with pytest.raises(ValueError, match="kernel is 2, expected an odd number"):
-        recipes.train(recipe("convlstm", "smoke", kernel=2), tmp_path, digits="builtin")
+        runs.train(recipe("convlstm", "smoke", kernel=2), tmp_path, digits="builtin")
     assert not list(tmp_path.iterdir())
 
 
 def test_a_training_can_start_from_trained_weights(tmp_path):
     first = recipes.recipe("convlstm", "smoke", epochs=1)
-    trained, _ = recipes.train(first, tmp_path / "first", digits="builtin", progress=False)
+    trained, _ = runs.train(first, tmp_path / "first", digits="builtin", progress=False)
     weights = str(tmp_path / "first" / "model.safetensors")
     # a learning rate of almost nothing leaves the weights where they began
     second = recipes.recipe("convlstm", "smoke", epochs=1, start=weights, lr=1e-12, seed=1)
-    moved, _ = recipes.train(second, tmp_path / "second", digits="builtin", progress=False)
+    moved, _ = runs.train(second, tmp_path / "second", digits="builtin", progress=False)
     for name, value in trained.state_dict().items():
         torch.testing.assert_close(moved.state_dict()[name], value, rtol=0, atol=1e-7)
 
@@ -236,20 +238,20 @@ def test_a_training_can_start_from_trained_weights(tmp_path):
 def test_a_run_that_began_from_trained_weights_owns_their_history(tmp_path):
     settings = TINY | {"epochs": 2}
     quiet = {"digits": "builtin", "progress": False}
-    recipes.train(recipe("convlstm", "smoke", **settings), tmp_path / "first", **quiet)
+    runs.train(recipe("convlstm", "smoke", **settings), tmp_path / "first", **quiet)
     for seed, (start, name) in enumerate([("first", "second"), ("second", "third")], 1):
         chosen = recipe("convlstm", "smoke", **settings, start=str(tmp_path / start), seed=seed)
-        recipes.train(chosen, tmp_path / name, **quiet)
-    shipped = recipes.publish_run(
+        runs.train(chosen, tmp_path / name, **quiet)
+    shipped = runs.publish_run(
         tmp_path / "third", "tiny", clips=2, digits="builtin", folder=tmp_path / "shipped", progress=False
     )
-    runs = [read_history(tmp_path / name / "history.csv") for name in ("first", "second", "third")]
-    kept = [rows[: 1 + min(range(2), key=lambda i: rows[i]["validation_mse"])] for rows in runs[:2]] + [runs[2]]
+    each = [read_history(tmp_path / name / "history.csv") for name in ("first", "second", "third")]
+    kept = [rows[: 1 + min(range(2), key=lambda i: rows[i]["validation_mse"])] for rows in each[:2]] + [each[2]]
     whole = read_history(shipped.with_name("tiny-history.csv"))
     assert [row["train_loss"] for row in whole] == [row["train_loss"] for rows in kept for row in rows]
     assert [row["clips"] for row in whole] == [4 * (i + 1) for i in range(len(whole))]
     assert [row["epoch"] for row in whole] == [1 + i for i in range(len(whole))]
-    best = min(runs[2], key=lambda row: row["validation_mse"])
+    best = min(each[2], key=lambda row: row["validation_mse"])
     card = model_card(shipped)
     assert card["clips_seen"] == 4 * (len(kept[0]) + len(kept[1]) + best["epoch"])
     assert card["recipe"]["start"] == "second" and str(tmp_path) not in json.dumps(card)
@@ -258,31 +260,29 @@ def test_a_run_that_began_from_trained_weights_owns_their_history(tmp_path):
 
 def test_a_run_resumes_without_the_weights_it_began_from(tmp_path):
     first, second = tmp_path / "first", tmp_path / "second"
-    recipes.train(recipe("convlstm", "smoke", **TINY), first, digits="builtin", progress=False)
+    runs.train(recipe("convlstm", "smoke", **TINY), first, digits="builtin", progress=False)
     chosen = recipe("convlstm", "smoke", **TINY | {"epochs": 2}, start=str(first), seed=1)
 
     def stop(model, row):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        recipes.train(chosen, second, digits="builtin", progress=False, on_epoch=stop)
+        runs.train(chosen, second, digits="builtin", progress=False, on_epoch=stop)
     first.rename(tmp_path / "elsewhere")
-    recipes.train(chosen, second, digits="builtin", progress=False, resume=True)
+    runs.train(chosen, second, digits="builtin", progress=False, resume=True)
     assert [row["clips"] for row in json.loads((second / "run.json").read_text())["before"]["history"]] == [4]
 
 
 def test_a_start_from_the_same_clips_is_one_sentence(tmp_path):
     quiet = {"digits": "builtin", "progress": False}
-    recipes.train(recipe("convlstm", "smoke", **TINY), tmp_path / "first", **quiet)
+    runs.train(recipe("convlstm", "smoke", **TINY), tmp_path / "first", **quiet)
     second = recipe("convlstm", "smoke", **TINY, start=str(tmp_path / "first"), seed=1)
-    recipes.train(second, tmp_path / "second", **quiet)
-    shipped = recipes.publish_run(
-        tmp_path / "second", "tiny", clips=2, digits="builtin", folder=tmp_path, progress=False
-    )
+    runs.train(second, tmp_path / "second", **quiet)
+    shipped = runs.publish_run(tmp_path / "second", "tiny", clips=2, digits="builtin", folder=tmp_path, progress=False)
     for start in (tmp_path / "first", tmp_path / "first" / "model.safetensors", tmp_path / "second", shipped):
         again = recipe("convlstm", "smoke", **TINY, start=str(start))
         with pytest.raises(ValueError, match="has seen the clips of seed 0 already: choose another seed"):
-            recipes.train(again, tmp_path / "third", **quiet)
+            runs.train(again, tmp_path / "third", **quiet)
 
 
 def test_a_run_that_moves_to_another_machine_names_both(tmp_path, monkeypatch):
@@ -296,7 +296,7 @@ def test_a_run_that_moves_to_another_machine_names_both(tmp_path, monkeypatch):
             recipes, "fast_precision", lambda device, fast=machine == "a server": "bf16" if fast else "no"
         )
         with pytest.raises(KeyboardInterrupt):
-            recipes.train(chosen, tmp_path, digits="builtin", progress=False, resume=True, on_epoch=stop)
+            runs.train(chosen, tmp_path, digits="builtin", progress=False, resume=True, on_epoch=stop)
     facts = json.loads((tmp_path / "run.json").read_text())
     assert facts["hardware"] == "a laptop; then a server"
     assert facts["precision"] == "float32; then bfloat16 products"
@@ -311,10 +311,10 @@ def test_a_card_names_every_machine_that_its_weights_were_trained_on(tmp_path, m
         monkeypatch.setattr(recipes, "hardware", lambda machine=machine: machine)
         monkeypatch.setattr(recipes, "fast_precision", lambda device, seed=seed: "bf16" if seed else "no")
         chosen = recipe("convlstm", "smoke", **TINY, start=start, seed=seed)
-        recipes.train(chosen, tmp_path / f"run-{seed}", **quiet)
+        runs.train(chosen, tmp_path / f"run-{seed}", **quiet)
         facts = tmp_path / f"run-{seed}" / "run.json"
         facts.write_text(facts.read_text().replace(torch.__version__, f"9.{min(seed, 1)}"))
-        card = recipes.publish_run(tmp_path / f"run-{seed}", "tiny", **publishing)
+        card = runs.publish_run(tmp_path / f"run-{seed}", "tiny", **publishing)
         start = str(card if shipped else tmp_path / f"run-{seed}")
     card = model_card(card)
     assert card["hardware"] == "a laptop; then a server"
@@ -326,16 +326,16 @@ def test_a_card_names_every_machine_that_its_weights_were_trained_on(tmp_path, m
     ("module", "command"),
     [
         ("vidlib.__main__", "python -m vidlib train 'a b' --vgg-weights vgg.pt"),
-        ("benchmarks.perceptual", "python -m benchmarks.perceptual train 'a b' --vgg-weights vgg.pt"),
-        ("ipykernel_launcher", "vidlib.recipes.train in a notebook or script"),
-        (None, "vidlib.recipes.train in a notebook or script"),
+        ("benchmarks.perceptual", "python -m studies.perceptual train 'a b' --vgg-weights vgg.pt"),
+        ("ipykernel_launcher", "vidlib.runs.train in a notebook or script"),
+        (None, "vidlib.runs.train in a notebook or script"),
     ],
 )
 def test_a_run_remembers_its_command_without_the_machines_paths(tmp_path, monkeypatch, module, command):
     words = ["train", "a b", "--vgg-weights", str(tmp_path / "vgg.pt")]
     monkeypatch.setattr(sys, "argv", ["some/file.py", *words])
     monkeypatch.setattr(sys.modules["__main__"], "__spec__", module and SimpleNamespace(name=module))
-    recipes.train(recipe("convlstm", "smoke", **TINY), tmp_path, digits="builtin", progress=False)
+    runs.train(recipe("convlstm", "smoke", **TINY), tmp_path, digits="builtin", progress=False)
     assert json.loads((tmp_path / "run.json").read_text())["command"] == command
 
 
@@ -351,14 +351,14 @@ def test_a_model_is_compiled_where_the_recipe_asks_and_a_compiler_is(tmp_path, m
         monkeypatch.setenv("CXX", sys.executable if compiler else "a-compiler-that-nobody-has")
         with pytest.raises(KeyboardInterrupt):
             chosen = recipe("convlstm", "smoke", **TINY, compile=wish)
-            recipes.train(chosen, tmp_path, digits="builtin", device="cpu", progress=False)
+            runs.train(chosen, tmp_path, digits="builtin", device="cpu", progress=False)
     assert asked == [True, False, False]
 
 
 def test_a_start_of_another_shape_is_one_sentence(tmp_path):
     first = recipes.recipe("convlstm", "smoke", epochs=1)
-    recipes.train(first, tmp_path / "first", digits="builtin", progress=False)
+    runs.train(first, tmp_path / "first", digits="builtin", progress=False)
     weights = str(tmp_path / "first" / "model.safetensors")
     wrong = recipes.recipe("convlstm", "smoke", hidden=[4, 4], start=weights)
     with pytest.raises(ValueError, match="start from weights of the same model"):
-        recipes.train(wrong, tmp_path / "second", digits="builtin", progress=False)
+        runs.train(wrong, tmp_path / "second", digits="builtin", progress=False)

@@ -21,11 +21,12 @@ from safetensors.torch import load_file
 from torch import nn
 
 from vidlib import training
-from vidlib.convlstm import ConvLSTM
+from vidlib.history import read_history
+from vidlib.machine import has_compiler
+from vidlib.models.convlstm import ConvLSTM
+from vidlib.models.vit import VideoTransformer
 from vidlib.muon import Muon
-from vidlib.recipes import has_compiler
-from vidlib.training import fit, read_history, validation_mse
-from vidlib.vit import VideoTransformer
+from vidlib.training import fit, validation_mse
 
 needs_compiler = pytest.mark.skipif(not has_compiler("cpu"), reason="there is no C++ compiler for torch.compile")
 TIMED = ("seconds", "clips_per_second")

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import torch
 
+from vidlib.checks import check_counts
 from vidlib.moving_mnist import MovingMNIST
-from vidlib.video import check_counts, check_video, float_batch
+from vidlib.video import check_video, float_batch
 
 RIGHT = torch.rand(2, 3, 1, 8, 8, generator=torch.Generator().manual_seed(0))
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from vidlib.vit import Attention, Block, SwiGLU, VideoTransformer, rotary_angles
+from vidlib.models.vit import Attention, Block, SwiGLU, VideoTransformer, rotary_angles
 
 TINY = {
     "past": 4,

@@ -13,8 +13,8 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from vidlib import weights
-from vidlib.convlstm import ConvLSTM
-from vidlib.vit import VideoTransformer
+from vidlib.models.convlstm import ConvLSTM
+from vidlib.models.vit import VideoTransformer
 
 SCORES = {"mse": 60.5, "mae": 120.0, "ssim": 0.8}
 CARD = {
@@ -52,7 +52,7 @@ class Tiny(nn.Module):
 
 @pytest.fixture
 def tiny(monkeypatch: pytest.MonkeyPatch) -> Tiny:
-    monkeypatch.setitem(weights.ARCHITECTURES, "tiny", Tiny)
+    monkeypatch.setitem(weights.MODELS, "tiny", Tiny)
     torch.manual_seed(0)
     return Tiny()
 

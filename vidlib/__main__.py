@@ -3,49 +3,97 @@
 from __future__ import annotations
 
 import argparse
+import ast
 import json
 import os
 import sys
+from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
-from vidlib.batch import parse_parameters
+from vidlib.checks import did_you_mean
+
+_PATH_VARIABLES = ("VIDLIB_DATA", "VIDLIB_RUNS", "VIDLIB_GIFS")
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; what went wrong is one sentence and exit status 1."""
-    options = _parser().parse_args(arguments)
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(AttributeError):  # a terminal that cannot write an arrow shows a question mark
+            stream.reconfigure(errors="replace")
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    if not hasattr(options, "run"):
+        parser.print_help()
+        return 0
     try:
-        if threads := os.environ.get("VIDLIB_THREADS"):
-            _use_threads(threads)
-        options.run(options)
-    except (ValueError, RuntimeError, OSError, AssertionError) as error:  # torch without CUDA asserts that it has it
+        _absolute_variables()
+        return options.run(options) or 0
+    except BrokenPipeError:  # whoever read the output has enough of it
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except (ValueError, RuntimeError, OSError, ImportError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("interrupted: the same command with --resume goes on from the last whole epoch.", file=sys.stderr)
+        print(f"interrupted: {options.interrupted}", file=sys.stderr)
         return 130
-    return 0
 
 
-def _use_threads(threads: str) -> None:
-    import torch
+def parse_parameters(words: Iterable[str]) -> dict[str, Any]:
+    """Parameters from a command line, read as Python values; every other word is a text.
 
-    if not threads.isdecimal() or int(threads) < 1:
-        raise ValueError(f"VIDLIB_THREADS is {threads!r}, expected a whole number of at least 1.")
-    torch.set_num_threads(int(threads))
+    >>> parse_parameters(["EPOCHS=2", "LR=1e-3", "DIGITS=builtin", "CHUNKS=[1, 5]", "PROFILE=[smoke]"])
+    {'EPOCHS': 2, 'LR': 0.001, 'DIGITS': 'builtin', 'CHUNKS': [1, 5], 'PROFILE': ['smoke']}
+
+    Raises:
+        ValueError: a word without ``=``, or a name that comes twice.
+    """
+    parameters: dict[str, Any] = {}
+    for word in words:
+        name, equals, text = word.partition("=")
+        if not (equals and name):
+            raise ValueError(f"{word!r} is no parameter, expected NAME=VALUE, as in EPOCHS=2.")
+        if name in parameters:
+            raise ValueError(f"{name} is given twice, expected one value for it.")
+        parameters[name] = _value(text)
+    return parameters
+
+
+def _value(text: str) -> Any:
+    text = {"true": "True", "false": "False", "null": "None"}.get(text, text)  # as YAML files spell them
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        if text.startswith("[") and text.endswith("]"):  # a list of words, which a shell has taken the quotes from
+            return [_value(item.strip()) for item in text[1:-1].split(",")]
+        return text
+
+
+def _absolute_variables() -> None:
+    """Folders in the environment mean what they mean here, also to kernels that work elsewhere."""
+    from vidlib.files import user_path
+
+    for name in _PATH_VARIABLES:
+        if os.environ.get(name):
+            os.environ[name] = str(user_path(os.environ[name]))
 
 
 def _train(options: argparse.Namespace) -> None:
-    from vidlib import recipes
+    from vidlib.machine import use_threads
 
+    use_threads()
+    changes = parse_parameters(options.set)
     if options.model == "digit-network":
-        from vidlib.digit_network import train_digit_network
+        return _train_digit_network(options, changes)
 
-        card = train_digit_network(options.out)
-        print(f"test accuracy: {card['accuracy']}; weights in {options.out}")
-        return
-    chosen = recipes.recipe(options.model, options.profile, **parse_parameters(options.set))
-    _, history = recipes.train(
+    from vidlib import recipes, runs
+
+    chosen = recipes.recipe(options.model, options.profile, **changes)
+    if options.vgg_weights and not chosen.perceptual:
+        raise ValueError("--vgg-weights is for a perceptual loss, and this recipe has none: add --set perceptual=0.04.")
+    _, history = runs.train(
         chosen, options.out, digits=options.digits, vgg_weights=options.vgg_weights, resume=options.resume,
         device=options.device,
     )  # fmt: skip
@@ -53,49 +101,83 @@ def _train(options: argparse.Namespace) -> None:
     print(f"best validation MSE per frame: {best:.2f}; weights in {Path(options.out) / 'model.safetensors'}")
 
 
-def _score(options: argparse.Namespace) -> None:
-    import torch
+def _train_digit_network(options: argparse.Namespace, changes: dict[str, Any]) -> None:
+    from vidlib.digit_network import SETTINGS, train_digit_network
 
-    from vidlib import metrics, recipes
-    from vidlib.baselines import AllBlack, CopyLast
+    for name in changes:
+        if name not in SETTINGS:
+            raise ValueError(f"{name!r} is no setting of the digit network, {did_you_mean(name, SETTINGS)}")
+    for name, given in (("--resume", options.resume), ("--vgg-weights", options.vgg_weights)):
+        if given:
+            raise ValueError(f"{name} does not belong to the digit network, which is trained in one go: leave it out.")
+    if options.device not in (None, "cpu"):
+        raise ValueError(f"--device is {options.device!r}, expected cpu: the digit network needs no other.")
+    if options.profile == "smoke":
+        changes = {"epochs": 1} | changes
+    card = train_digit_network(options.out, digits=options.digits, **changes)
+    print(f"test accuracy: {card['accuracy']}; weights in {options.out}")
+
+
+def _score(options: argparse.Namespace) -> None:
+    from vidlib import metrics
+    from vidlib.baselines import BASELINES, BESIDE_SCORES
     from vidlib.files import atomic_write
+    from vidlib.machine import choose_device, use_threads
+    from vidlib.moving_mnist import test_clips
     from vidlib.weights import load_trained
 
-    clips = recipes.test_clips(options.digits, options.clips)
-    device = options.device or ("cuda" if torch.cuda.is_available() else "cpu")
-    models = {"copy-last": CopyLast(), "all-black": AllBlack()}
-    for name in options.models:
-        models[name] = load_trained(name)
+    use_threads()
+    device = choose_device(options.device)
+    models = {name: BASELINES[name]() for name in BESIDE_SCORES}
+    models |= {name: BASELINES[name]() if name in BASELINES else load_trained(name) for name in options.models}
+    clips = test_clips(options.digits, options.clips)
     scores = {name: metrics.evaluate(model, clips, device=device) for name, model in models.items()}
-    print(f"\n{clips.describe()}\n")
-    print(metrics.table(scores))
     if options.json:
         with atomic_write(options.json) as file:
-            file.write_text(json.dumps({name: s.to_dict() for name, s in scores.items()}, indent=1))
+            file.write_text(json.dumps({name: s.to_dict() for name, s in scores.items()}, indent=1), encoding="utf-8")
+    print(f"\n{clips.describe()}\n")
+    print(metrics.table(scores))
 
 
 def _publish(options: argparse.Namespace) -> None:
-    from vidlib import recipes
+    from vidlib import runs
+    from vidlib.machine import use_threads
 
-    shipped = recipes.publish_run(
+    use_threads()
+    shipped = runs.publish_run(
         options.run_folder, options.name, clips=options.clips, digits=options.digits, device=options.device
     )
     print(f"{shipped}\n\n{shipped.with_suffix('.md').read_text(encoding='utf-8')}")
 
 
 def _run(options: argparse.Namespace) -> None:
-    from vidlib import batch
+    from vidlib.batch import run
 
-    batch.run_notebooks(options.profile, options.out, parse_parameters(options.set))
+    profile = options.file or options.profile
+    if options.file and options.profile:
+        raise ValueError("--file and --profile are both given, expected one of them.")
+    parameters = {name: _value(text) for name, text in options.parameters}
+    parameters |= parse_parameters(options.set)
+    if options.notebook is None:
+        if options.output:
+            raise ValueError(
+                "--output names one executed notebook, and all are to run: name the notebook, or use --out."
+            )
+        run.run_notebooks(profile or "laptop", options.out, parameters)
+        return
+    own = {**run.read_profile(profile or "laptop", for_notebook=options.notebook), **parameters}
+    executed = run.run_notebook(options.notebook, options.out, own, target=options.output)
+    print(f"Executed notebook: {executed}")
 
 
-def _sweep(options: argparse.Namespace) -> None:
-    from vidlib import batch
+def _sweep(options: argparse.Namespace) -> int:
+    from vidlib.batch.sweep import sweep
 
-    rows = batch.sweep(
+    rows = sweep(
         options.notebook,
         parse_parameters(options.grid),
         options.out,
+        profile=options.profile,
         workers=options.workers,
         scheduler=options.scheduler,
     )
@@ -103,77 +185,110 @@ def _sweep(options: argparse.Namespace) -> None:
     for row in failed:
         print(f"run {row['run']} failed: {row['error']}")
     print(f"{len(rows) - len(failed)} of {len(rows)} runs done; {Path(options.out) / 'sweep.csv'} lists them all")
+    return 1 if failed else 0
 
 
 def _gifs(options: argparse.Namespace) -> None:
-    from vidlib import batch
+    from vidlib.batch.authoring import rebuild_gifs
 
-    batch.rebuild_gifs(options.digits, options.out)
+    rebuild_gifs(options.digits, options.out)
 
 
 def _refresh(options: argparse.Namespace) -> None:
-    from vidlib import batch
+    from vidlib.batch.authoring import refresh_notebooks
 
-    batch.refresh_notebooks(options.names)
+    refresh_notebooks(options.names)
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m vidlib", description=__doc__)
-    commands = parser.add_subparsers(required=True, metavar="command")
+    commands = parser.add_subparsers(metavar="command")
 
-    train = commands.add_parser("train", help="train a model without Jupyter")
-    train.add_argument("model", choices=["convlstm", "video-transformer", "digit-network"])
-    train.add_argument("--profile", default="laptop", choices=["smoke", "laptop", "full"])
+    def command(name: str, run: Any, interrupted: str, help: str) -> argparse.ArgumentParser:
+        kind = argparse.ArgumentDefaultsHelpFormatter
+        added = commands.add_parser(name, help=help, description=help, formatter_class=kind)
+        added.set_defaults(run=run, interrupted=interrupted)
+        return added
+
+    train = command("train", _train, "the same command with --resume goes on from the last whole epoch.",
+                    "train a model without Jupyter")  # fmt: skip
+    train.add_argument("model", metavar="model", type=_trainable, help="convlstm, video-transformer … or digit-network")
+    train.add_argument("--profile", default="laptop", help="smoke, laptop or full")
     train.add_argument("--out", required=True, help="folder for checkpoint, history and weights")
     train.add_argument("--resume", action="store_true", help="go on where an earlier run stopped")
-    train.add_argument("--digits", default="auto", help="mnist, builtin, auto or a folder of images")
+    _add_digits(train)
     train.add_argument("--vgg-weights", help="file of VGG filters for perceptual=...; else torchvision downloads them")
-    train.add_argument("--device", choices=["cpu"], help="stay on the CPU although there is a GPU")
-    train.add_argument("--set", nargs="+", default=[], metavar="NAME=VALUE",
-                       help="change single numbers of the recipe, for example epochs=10 hidden=[48,48]")  # fmt: skip
-    train.set_defaults(run=_train)
+    _add_device(train)
+    _add_set(train, "change single numbers of the recipe, for example epochs=10 hidden=[48,48]")
 
-    score = commands.add_parser("score", help="score models and both baselines on generated test clips")
-    score.add_argument("models", nargs="*", help="names of shipped models, or .safetensors files")
+    score = command("score", _score, "nothing was saved; run the command again.",
+                    "score models and both baselines on generated test clips")  # fmt: skip
+    score.add_argument("models", nargs="*", help="names of shipped models or baselines, or .safetensors files")
     _add_test_options(score)
     score.add_argument("--json", help="also write the scores, frame by frame, into this file")
-    score.set_defaults(run=_score)
 
-    publish = commands.add_parser("publish", help="score a training's best weights and ship them with a model card")
+    publish = command("publish", _publish, "nothing was shipped; run the command again.",
+                      "score a training's best weights and ship them with a model card")  # fmt: skip
     publish.add_argument("run_folder", help="the --out of a training")
     publish.add_argument("name", help="under which load_pretrained finds them")
     _add_test_options(publish)
-    publish.set_defaults(run=_publish)
 
-    run = commands.add_parser("run", help="execute all notebooks and print the result table")
-    run.add_argument("--profile", default="laptop", help="smoke, laptop, full or a YAML file of parameters")
+    run = command("run", _run, "the notebooks that are whole lie in the folder of the run; run the command again.",
+                  "execute one notebook, or all of them and print the result table")  # fmt: skip
+    run.add_argument("notebook", nargs="?", help="a notebook; none runs all")
+    run.add_argument("--profile", help="smoke, laptop or full; laptop where neither this nor --file is given")
+    run.add_argument("-f", "--file", help="a YAML file of parameters instead of a profile")
+    run.add_argument("-p", "--parameter", nargs=2, action="append", default=[], dest="parameters",
+                     metavar=("NAME", "VALUE"), help="one parameter; may be given often")  # fmt: skip
+    _add_set(run, "parameters, stronger than the profile's")
     run.add_argument("--out", default="runs", help="folder for the executed notebooks and what they write")
-    run.add_argument("--set", nargs="+", default=[], metavar="NAME=VALUE")
-    run.set_defaults(run=_run)
+    run.add_argument("-o", "--output", help="the executed notebook, where only one runs")
 
-    sweep = commands.add_parser("sweep", help="execute a notebook for every combination of parameters")
+    sweep = command("sweep", _sweep, "the same command goes on with the runs that are not done.",
+                    "execute a notebook for every combination of parameters")  # fmt: skip
     sweep.add_argument("notebook")
     sweep.add_argument("grid", nargs="+", metavar="NAME=[VALUE,VALUE]")
-    sweep.add_argument("--out", default="runs/sweep")
+    sweep.add_argument("--out", default="runs/sweep", help="folder; a second sweep there keeps the runs that are done")
+    sweep.add_argument("--profile", default="laptop", help="smoke, laptop, full or a YAML file, for all runs")
     sweep.add_argument("--workers", type=int, default=2, help="runs at a time on this machine")
     sweep.add_argument("--scheduler", help="address of a Dask scheduler to use instead")
-    sweep.set_defaults(run=_sweep)
 
-    refresh = commands.add_parser("refresh", help="run notebooks and save their outputs and GIFs in the course")
+    again = "the notebooks that were finished are saved; run the command again."
+    refresh = command("refresh", _refresh, again, "run notebooks and save their outputs and GIFs in the course")
     refresh.add_argument("names", nargs="*", help="first letters of the notebooks, such as 02; none runs all")
-    refresh.set_defaults(run=_refresh)
 
-    gifs = commands.add_parser("gifs", help="rebuild the GIFs in datavisualization from the shipped weights")
+    gifs = command("gifs", _gifs, again, "rebuild the GIFs in datavisualization from the shipped weights")
     gifs.add_argument("--digits", default="mnist", help="mnist, builtin, auto or a folder of images")
     gifs.add_argument("--out", default="runs/for-gifs", help="folder for the executed notebooks")
-    gifs.set_defaults(run=_gifs)
     return parser
+
+
+def _trainable(name: str) -> str:
+    """A model's name, checked only when it is given: the registry is not needed for --help."""
+    from vidlib.models.registry import MODELS
+
+    known = [*MODELS, "digit-network"]
+    if name not in known:
+        raise argparse.ArgumentTypeError(f"there is no model {name!r}, {did_you_mean(name, known)}")
+    return name
+
+
+def _add_digits(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--digits", default="auto", help="mnist, builtin, auto or a folder of images")
+
+
+def _add_device(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--device", help="cpu, cuda or mps; without it the accelerator that is here")
+
+
+def _add_set(parser: argparse.ArgumentParser, help: str) -> None:
+    parser.add_argument("--set", nargs="+", action="extend", default=[], metavar="NAME=VALUE", help=help)
 
 
 def _add_test_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--clips", type=int, default=10_000, help="how many test clips")
-    parser.add_argument("--digits", default="auto", help="mnist, builtin, auto or a folder of images")
-    parser.add_argument("--device", help="cpu, cuda, mps")
+    _add_digits(parser)
+    _add_device(parser)
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ import torch
 from skimage.measure import label
 from torch import Tensor, nn
 
+from vidlib.checks import check_counts
 from vidlib.moving_mnist import MovingMNIST
 from vidlib.video import check_video, float_batch
 
@@ -22,8 +23,7 @@ class _Baseline(nn.Module):
 
     def __init__(self, horizon: int = 10, past: int = 10) -> None:
         super().__init__()
-        if horizon < 1 or past < 1:
-            raise ValueError(f"horizon is {horizon} and past is {past}, expected whole numbers: give each at least 1.")
+        check_counts(horizon=horizon, past=past)
         self.past, self.horizon = past, horizon
         self.config = {"horizon": horizon, "past": past}
 
@@ -123,6 +123,14 @@ class PhysicsOracle(_Baseline):
                 "oracle was told: give it the set on which it is asked."
             )
         return float_batch(self.clips, found, self.past + self.horizon)[:, self.past :].to(past)
+
+
+BASELINES: dict[str, type[nn.Module]] = {
+    "copy-last": CopyLast,
+    "all-black": AllBlack,
+    "constant-velocity": ConstantVelocity,
+}
+BESIDE_SCORES = ("copy-last", "all-black")  # cheap enough to stand beside every score
 
 
 def _velocity(frames: np.ndarray, pixels: np.ndarray, values: np.ndarray) -> np.ndarray:

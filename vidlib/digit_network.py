@@ -7,7 +7,6 @@ to tell digits apart, and is shipped with the package.
 from __future__ import annotations
 
 import datetime
-import platform
 import time
 from pathlib import Path
 from typing import Any
@@ -18,9 +17,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from tqdm import tqdm
 
+from vidlib.backbones import DigitNetwork, load_digit_network
 from vidlib.digits import Digits, describe, load_digits
 from vidlib.files import atomic_write, sha256
-from vidlib.perceptual import DigitNetwork, load_digit_network
+from vidlib.machine import hardware
 
 NAME = "digit-network"
 
@@ -81,7 +81,7 @@ def train_digit_network(
         "accuracy": f"{accuracy(stored, test):.2%} on {describe(test)}; "
         f"{accuracy(stored, validation):.2%} on {describe(validation)}",
         "parameters": f"{sum(p.numel() for p in network.parameters()):,}, float32",
-        "hardware": f"{_processor()}, {torch.get_num_threads()} thread(s), {seconds:.0f} s",
+        "hardware": f"{hardware()}, {seconds:.0f} s",
         "date": datetime.date.today().isoformat(),
         "torch": torch.__version__,
         "sha256": sha256(path),
@@ -165,14 +165,6 @@ def accuracy(network: nn.Module, digits: Digits, *, batch_size: int = 500) -> fl
         logits = network(_as_float(torch.from_numpy(digits.images[part])))  # (n, 10)
         right += int((logits.argmax(dim=1) == torch.from_numpy(digits.labels[part])).sum())
     return right / len(digits)
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):  # not Linux, or a processor without a name
-        return platform.processor() or platform.machine()
 
 
 def _page(card: dict[str, Any]) -> str:

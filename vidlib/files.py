@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+import csv
+import errno
 import hashlib
+import os
+import platform
+import re
 import secrets
-from collections.abc import Iterator
-from contextlib import contextmanager
-from os import fsync
+import shutil
+import stat
+import tempfile
+import time
+import zipfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
-from safetensors import SafetensorError
+_DAY = 24 * 60 * 60  # seconds
 
 
 def sha256(path: str | Path) -> str:
@@ -18,31 +28,157 @@ def sha256(path: str | Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def user_path(path: str | Path) -> Path:
+    """A path as its user meant it: from the present working directory, ``~`` as the home.
+
+    Raises:
+        ValueError: no path, or a home that nobody knows.
+    """
+    if not isinstance(path, (str, Path)) or not str(path):
+        raise ValueError(f"{path!r} is no path, expected the name of a file or folder.")
+    try:
+        return Path(path).expanduser().absolute()
+    except RuntimeError as error:
+        raise ValueError(f"{str(path)!r} begins with a home that is not known here: write the whole path.") from error
+
+
 @contextmanager
 def atomic_write(path: str | Path) -> Iterator[Path]:
     """Yield a temporary path in the same folder that replaces ``path`` if, and only if, the block succeeds.
 
-    A full disk, a killed process or Ctrl-C leaves the old file as it was. The temporary path ends like ``path``,
-    because some writers choose the format by the ending.
+    A full disk, a killed process or Ctrl-C leaves the old file as it was; what a killed writer left behind is removed
+    by the next one. The temporary path ends like ``path``, because some writers choose the format by the ending.
+    A link stays a link, and the file that it names is replaced. A pipe or device gets the bytes; a pipe that nobody
+    reads gets none.
 
     Raises:
         OSError: the file could not be written.
         RuntimeError: the same, from writers that say so with a RuntimeError (``torch.save`` on a full disk).
     """
-    path = Path(path)
-    temporary = path.with_name(f".{path.stem}-{secrets.token_hex(4)}{path.suffix}")
+    named, path = path, Path(os.path.realpath(path))
+    special = path.exists() and not path.is_file() and not path.is_dir()
+    folder = Path(tempfile.gettempdir()) if special else path.parent
+    temporary = folder / f".{path.stem}-{_writer()}-{secrets.token_hex(4)}{path.suffix}"
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
+        if not special:
+            _remove_leftovers(path)
+        with temporary.open("xb") as file:  # for its mode: some writers make files that only their owner may read
+            mode = os.fstat(file.fileno()).st_mode
         yield temporary
+        if special:
+            _pour(temporary, path)
+            return
         with temporary.open("rb+") as file:
-            fsync(file.fileno())  # the bytes must be on the disk before the name points to them
+            os.fsync(file.fileno())  # the bytes must be on the disk before the name points to them
+        temporary.chmod(stat.S_IMODE(path.stat().st_mode if path.exists() else mode))
         temporary.replace(path)
-    except (OSError, RuntimeError, SafetensorError) as error:
-        reason = (getattr(error, "strerror", None) or str(error) or type(error).__name__).splitlines()[0].rstrip(".")
-        sentence = (
-            f"{path} could not be written ({reason}) and is as it was before: "
-            "free some space on the disk or choose another folder."
-        )
-        raise (OSError if isinstance(error, OSError) else RuntimeError)(sentence) from error
+    except (OSError, RuntimeError) as error:
+        raise (OSError if isinstance(error, OSError) else RuntimeError)(_not_written(named, error)) from error
+    except Exception as error:
+        if type(error).__name__ != "SafetensorError":  # named, so that writing text needs no safetensors
+            raise
+        raise RuntimeError(_not_written(named, error)) from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _not_written(path: str | Path, error: Exception) -> str:
+    reason = (getattr(error, "strerror", None) or str(error) or type(error).__name__).splitlines()[0].rstrip(".")
+    return (
+        f"{path} could not be written ({reason}) and is as it was before: "
+        "free some space on the disk or choose another folder."
+    )
+
+
+def _writer() -> str:
+    """This process, for the name of its temporary files: machine and process number."""
+    return f"{hashlib.sha256(platform.node().encode()).hexdigest()[:6]}.{os.getpid()}"
+
+
+def _remove_leftovers(path: Path) -> None:
+    """Delete temporary files of ``path`` whose writer was killed."""
+    machine = _writer().partition(".")[0]
+    name = re.compile(rf"\.{re.escape(path.stem)}-(?:(\w{{6}})\.(\d+)-)?[0-9a-f]{{8}}{re.escape(path.suffix)}")
+    for other in path.parent.glob(".*"):
+        if found := name.fullmatch(other.name):
+            with suppress(OSError):  # on Windows, a file in use stays; or another writer was faster
+                old = time.time() - other.stat().st_mtime > _DAY
+                if old or (found[1] == machine and not _alive(int(found[2]))):
+                    other.unlink()
+
+
+def _alive(process: int) -> bool:
+    if os.name == "nt":
+        return True  # asking would end the process there; the age of the file decides
+    try:
+        os.kill(process, 0)
+    except OSError as error:
+        return error.errno != errno.ESRCH
+    return True
+
+
+def _pour(source: Path, target: Path) -> None:
+    """Copy the bytes into a pipe or device."""
+    if target.is_fifo():
+        try:
+            os.close(os.open(target, os.O_WRONLY | os.O_NONBLOCK))
+        except OSError as error:
+            if error.errno == errno.ENXIO:  # nobody reads: waiting could last for ever
+                return
+            raise
+    with source.open("rb") as reader, target.open("wb") as writer:
+        shutil.copyfileobj(reader, writer)
+
+
+def write_rows(file: str | Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Write rows as CSV under the names of the first one, whole or not at all.
+
+    Raises:
+        ValueError: no rows.
+        OSError: the file could not be written.
+    """
+    if not rows:
+        raise ValueError(f"there are no rows for {file}, expected at least one.")
+    with atomic_write(file) as temporary, temporary.open("w", newline="", encoding="utf-8") as stream:
+        writer = csv.DictWriter(stream, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def check_zip(path: str | Path) -> None:
+    """Raise unless every part of a zip file (``torch.save`` writes one) has the checksum that was written with it.
+
+    ``torch.load`` does not compare them.
+
+    Raises:
+        zipfile.BadZipFile: the file is truncated or changed.
+        OSError: it cannot be read, which says nothing of its contents.
+    """
+    with zipfile.ZipFile(path) as archive:
+        if damaged := archive.testzip():
+            raise zipfile.BadZipFile(f"{damaged} does not match its checksum")
+
+
+@contextmanager
+def only_writer(folder: str | Path, what: str) -> Iterator[None]:
+    """Hold ``folder`` for one writer at a time, for the length of a ``with`` block.
+
+    The operating system drops the lock when the process ends, however it ends.
+
+    Args:
+        folder: made where it is not there.
+        what: the work in one word, such as ``"training"``.
+
+    Raises:
+        RuntimeError: another process writes there.
+    """
+    from filelock import FileLock, Timeout
+
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(folder / f"{what}.lock", timeout=0):
+            yield
+    except Timeout as error:
+        raise RuntimeError(f"Another {what} writes into {folder}: wait for it, or choose another folder.") from error

@@ -15,11 +15,9 @@ The published tables differ in ways that move numbers more than many papers' gai
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
-from numbers import Integral
 from pathlib import Path
 from typing import Any
 
@@ -28,15 +26,17 @@ import torch
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
+from vidlib.checks import check_counts, check_flags, check_numbers
+from vidlib.machine import choose_device, impatient_network
 from vidlib.rollout import rollout
-from vidlib.video import check_video, float_batch
+from vidlib.video import Clips, as_clips, check_model, check_same_shape, check_video, device_of, float_batch
 
 PSNR_CAP = 100.0  # dB; without a cap one perfect frame would make the mean over all frames infinite
 SSIM_WINDOW = 7
 _GROUP = 16  # frames at a time: SSIM's ten maps of them stay in a CPU's cache
 PUBLISHED_DATA_RANGE = 2.0
 
-_COLUMNS = {  # key: title, decimals
+TITLES = {  # key: title, decimals
     "mse": ("MSE ↓", 2),
     "mae": ("MAE ↓", 2),
     "ssim": ("SSIM (range 1) ↑", 4),
@@ -57,13 +57,15 @@ class Scores:
         overall: one number per metric.
         per_frame: ``(horizon,)`` float64 per metric; entry 0 is the first predicted frame.
         clips: how many clips were scored.
-        data: which clips they were, in words; scores of different data never stand in one table.
+        data: which clips they were, in words.
+        fingerprint: tells clips apart whose words are the same; scores of different clips never stand in one table.
     """
 
     overall: dict[str, float]
     per_frame: dict[str, np.ndarray]
     clips: int
     data: str = ""
+    fingerprint: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         """As plain numbers and lists for JSON; a figure that is not finite becomes ``None``."""
@@ -72,6 +74,7 @@ class Scores:
             "per_frame": {key: [_to_json(value) for value in values] for key, values in self.per_frame.items()},
             "clips": self.clips,
             "data": self.data,
+            "fingerprint": self.fingerprint,
         }
 
     @classmethod
@@ -86,6 +89,7 @@ class Scores:
                 },
                 clips=int(stored["clips"]),
                 data=str(stored.get("data", "")),
+                fingerprint=str(stored.get("fingerprint", "")),
             )
         except (KeyError, TypeError, AttributeError, ValueError) as error:
             raise ValueError(
@@ -153,6 +157,7 @@ def ssim_per_frame(prediction: Tensor, truth: Tensor, data_range: float = 1.0) -
     Raises:
         ValueError: also where frames are smaller than the 7×7 window.
     """
+    check_numbers(0, open=True, data_range=data_range)
     prediction, truth = _checked(prediction, truth)
     return _ssim(prediction.clamp(0, 1), truth, data_range)[0]
 
@@ -229,13 +234,7 @@ def _window(x: Tensor, dim: int) -> Tensor:
 
 
 def _checked(prediction: Tensor, truth: Tensor) -> tuple[Tensor, Tensor]:
-    check_video(prediction, "prediction", channels=None)
-    check_video(truth, "truth", channels=None)
-    if prediction.shape != truth.shape:
-        raise ValueError(
-            f"prediction has shape {tuple(prediction.shape)} and truth {tuple(truth.shape)}, expected the same: "
-            "compare the same clips and the same frames."
-        )
+    check_same_shape(prediction, truth)
     return _double(prediction), _double(truth)
 
 
@@ -261,18 +260,15 @@ def load_lpips(device: torch.device | str | None = None) -> nn.Module:
     """
     from torchmetrics.image.lpip import LearnedPerceptualImagePatchSimilarity
 
-    timeout = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(20)  # a silent network must not hold an evaluation up
     try:
-        network = LearnedPerceptualImagePatchSimilarity(net_type="alex").net
+        with impatient_network():
+            network = LearnedPerceptualImagePatchSimilarity(net_type="alex").net
     except Exception as error:
         folder = Path(torch.hub.get_dir()) / "checkpoints"
         raise RuntimeError(
             f"LPIPS needs torchvision's AlexNet weights, which are not to be had from {folder} nor by download "
             f"({error}): connect to the network, put alexnet-owt-7be5be79.pth into that folder, or score without lpips."
         ) from error
-    finally:
-        socket.setdefaulttimeout(timeout)
     return network.to(device)
 
 
@@ -307,7 +303,7 @@ def evaluate(
 
     Args:
         model: maps ``(B, past, C, H, W)`` to ``(B, model.horizon, C, H, W)``.
-        clips: a ``MovingMNIST``, or anything with a length whose items are uint8 clips ``(T, C, H, W)``.
+        clips: a ``MovingMNIST``, or anything that :func:`vidlib.video.as_clips` takes.
         batch_size: clips per batch; changes speed and memory, not the scores (beyond rounding in the model).
         past: frames shown to the model.
         horizon: frames predicted and scored.
@@ -321,15 +317,15 @@ def evaluate(
         ValueError: no clips, clips too short or not uint8, a model that does not fit them or predicts NaN.
         RuntimeError: the LPIPS weights cannot be had.
     """
-    for name, value in {"batch_size": batch_size, "past": past, "horizon": horizon, "limit": limit}.items():
-        if value is not None and (not isinstance(value, Integral) or value < 1):
-            raise ValueError(f"{name} is {value!r}, expected a whole number: give at least 1.")
+    check_model(model)
+    clips = as_clips(clips)
+    check_counts(batch_size=batch_size, past=past, horizon=horizon)
+    check_flags(progress=progress)
+    if limit is not None:
+        check_counts(limit=limit)
     count = len(clips) if limit is None else min(limit, len(clips))
-    if count == 0:
-        raise ValueError("clips is empty, expected at least one clip to score: give a longer data set.")
-
-    home = _device(model)
-    device = home if device is None else torch.device(device)
+    home = device_of(model)
+    device = home if device is None else choose_device(device)
     network = load_lpips() if lpips is True else lpips or None
     if isinstance(network, nn.Module):
         network.to(device)
@@ -373,7 +369,7 @@ def _measure(prediction: Tensor, truth: Tensor, lpips: LPIPS | None) -> dict[str
     return dict(zip(figures, values, strict=True))
 
 
-def _scores(sums: dict[str, np.ndarray], count: int, clips: Sequence) -> Scores:
+def _scores(sums: dict[str, np.ndarray], count: int, clips: Clips) -> Scores:
     per_frame = {key: values / count for key, values in sums.items()}
     overall = {key: float(values.mean()) for key, values in per_frame.items()}
     # A ratio of means, not a mean of ratios: a nearly empty frame must not outweigh the others.
@@ -381,12 +377,7 @@ def _scores(sums: dict[str, np.ndarray], count: int, clips: Sequence) -> Scores:
         per_frame["sharpness"] = per_frame["sharpness"] / (truth := per_frame.pop("truth_sharpness"))
         overall["sharpness"] = float(np.divide(overall["sharpness"], truth.mean()))
     del overall["truth_sharpness"]
-    return Scores(overall, per_frame, count, clips.describe() if hasattr(clips, "describe") else "")
-
-
-def _device(model: nn.Module) -> torch.device:
-    tensor = next(chain(model.parameters(), model.buffers()), None)
-    return torch.device("cpu") if tensor is None else tensor.device
+    return Scores(overall, per_frame, count, clips.describe(), clips.fingerprint())
 
 
 # Many models ------------------------------------------------------------------------------------------------------
@@ -404,7 +395,7 @@ def table(scores: Mapping[str, Scores]) -> str:
     if not scores:
         raise ValueError("There are no scores, expected at least one: evaluate a model first.")
     for what, found in {
-        "clips": {score.data for score in scores.values()},
+        "clips": {f"{score.data} {score.fingerprint[:8]}".strip() for score in scores.values()},
         "horizons": {len(score.per_frame["mse"]) for score in scores.values()},
     }.items():
         if len(found) > 1:
@@ -412,7 +403,7 @@ def table(scores: Mapping[str, Scores]) -> str:
             raise ValueError(f"The scores are of different {what} ({named}), expected the same: make a table for each.")
 
     used = set(chain.from_iterable(score.overall for score in scores.values()))
-    columns = {key: column for key, column in _COLUMNS.items() if key in used}
+    columns = {key: column for key, column in TITLES.items() if key in used}
     rows = [["model", *(title for title, _ in columns.values()), "clips"]]
     rows.append(["---", *["---:"] * (len(columns) + 1)])
     for name, score in scores.items():

@@ -9,6 +9,8 @@ Motion is computed on the CPU in float64, pixels are pasted on any device: the s
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -20,8 +22,9 @@ from numpy.lib.stride_tricks import sliding_window_view
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from vidlib.checks import check_counts
 from vidlib.digits import SIZE, SPLITS, Digits, data_folder, describe, load_digits
-from vidlib.video import check_counts, to_float
+from vidlib.video import to_float
 
 CANVAS = 64  # height and width of a frame in pixels
 FREE_RANGE = CANVAS - SIZE  # how far a digit's corner can travel: 36 pixels
@@ -31,10 +34,20 @@ SPEED = 0.1  # of the free range per frame: 3.6 pixels
 _STRIP = (SIZE - 1) * CANVAS + SIZE
 _CACHED = 16  # clips pasted together on a CPU: 1.3 MB, which its cache holds
 OFFICIAL_MD5 = "be083ec986bfe91a449d63653c411eb2"
+VALIDATION_SEED, TEST_SEED = 1, 2
 _WORDS = 4  # random numbers of one digit: which image, x, y, angle
 
 
-__all__ = ["MovingMNIST", "Trajectories", "official_test_set", "paste", "step", "to_float"]
+__all__ = [
+    "MovingMNIST",
+    "Trajectories",
+    "official_test_set",
+    "paste",
+    "step",
+    "test_clips",
+    "to_float",
+    "validation_clips",
+]
 
 
 class Trajectories(NamedTuple):
@@ -150,7 +163,7 @@ class MovingMNIST(Dataset):
         frames: int = 20,
     ) -> None:
         check_counts(length=length, n_digits=n_digits, frames=frames)
-        check_counts(0, seed=seed)
+        check_counts(0, highest=2**64 - 1, seed=seed)  # a larger one would be the seed of another split
         self.digits = digits if isinstance(digits, Digits) else load_digits(digits, split)
         self.split = self.digits.split
         self.seed, self.n_digits, self.frames = int(seed), int(n_digits), int(frames)
@@ -196,6 +209,11 @@ class MovingMNIST(Dataset):
         clips = f"{len(self):,} clips of {self.frames} frames, {self.n_digits} digits, seed {self.seed}"
         return f"{clips}; {describe(self.digits)}"
 
+    def fingerprint(self) -> str:
+        """What the pixels depend on, wherever the digits lie; how many clips are asked for is no part of it."""
+        facts = [self.digits.sha256, self.split, self.seed, self.n_digits, self.frames]
+        return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
+
     def _draws(self, start: int, stop: int) -> np.ndarray:
         """Random numbers in [0, 1) of clips start … stop-1: ``(clips, n_digits, 4)``.
 
@@ -216,6 +234,16 @@ class MovingMNIST(Dataset):
         if len(outside):
             raise IndexError(f"clip {outside[0]} is not in a set of {len(self):,} clips.")
         return wrapped
+
+
+def test_clips(digits: str | Path = "auto", length: int = 10_000) -> MovingMNIST:
+    """The benchmark's stand-in where the official file cannot be had: clips of *test* digits from a fixed seed."""
+    return MovingMNIST(length, digits=digits, split="test", seed=TEST_SEED)
+
+
+def validation_clips(digits: str | Path = "auto", length: int = 1_000) -> MovingMNIST:
+    """Clips of digits held out from training, for choosing."""
+    return MovingMNIST(length, digits=digits, split="validation", seed=VALIDATION_SEED)
 
 
 def official_test_set(root: str | Path | None = None, *, download: bool = True) -> np.ndarray:

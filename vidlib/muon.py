@@ -9,6 +9,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from vidlib.checks import check_numbers
+from vidlib.machine import cpu_has_bf16
+
 
 class Muon(torch.optim.Optimizer):
     """Momentum whose every step is an orthogonal matrix: all directions of a weight matrix move equally far.
@@ -27,6 +30,8 @@ class Muon(torch.optim.Optimizer):
     """
 
     def __init__(self, params, lr: float, *, weight_decay: float = 0.0, momentum: float = 0.95) -> None:
+        check_numbers(0, lr=lr, weight_decay=weight_decay)
+        check_numbers(0, 1, momentum=momentum)
         super().__init__(params, {"lr": lr, "weight_decay": weight_decay, "momentum": momentum, "stacked": 1})
         for group in self.param_groups:
             for parameter in group["params"]:
@@ -61,12 +66,15 @@ class Muon(torch.optim.Optimizer):
 
 
 def orthogonalise(matrices: Tensor, steps: int = 5) -> Tensor:
-    """About the nearest matrices whose singular values are all 1: ``(number, rows, columns)`` to the same shape, bf16.
+    """About the nearest matrices whose singular values are all 1: ``(number, rows, columns)`` to the same shape.
+
+    In bf16, but in float32 on a CPU that would have to emulate it.
 
     Newton–Schulz iteration with the coefficients of Jordan et al.: products only, so it runs where a singular value
     decomposition would not, and rough on purpose (singular values end between 0.7 and 1.2).
     """
-    x = matrices.bfloat16()
+    emulated = matrices.device.type == "cpu" and not cpu_has_bf16()
+    x = matrices.float() if emulated else matrices.bfloat16()
     tall = x.shape[-2] > x.shape[-1]
     if tall:
         x = x.mT

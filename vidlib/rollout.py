@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from numbers import Integral
 
 import torch
 from torch import Tensor, nn
 
-from vidlib.video import check_video
+from vidlib.checks import check_counts
+from vidlib.video import check_model, check_video, predict
 
 
 @torch.no_grad()
@@ -39,32 +39,16 @@ def rollout(model: nn.Module, past: Tensor, steps: int, chunk: int | None = None
         ValueError: ``steps`` or ``chunk`` out of range, a wrong ``past``, a model without ``past`` and ``horizon``
             or one whose prediction has another shape than those promise.
     """
-    if not all(isinstance(getattr(model, name, None), Integral) for name in ("past", "horizon")):
-        raise ValueError(
-            f"model is a {type(model).__name__}, expected one with whole numbers past and horizon: "
-            "set self.past and self.horizon in its constructor."
-        )
-    if not isinstance(steps, Integral) or steps < 1:
-        raise ValueError(f"steps is {steps!r}, expected a whole number of frames: ask for at least 1.")
-    if chunk is None:
-        chunk = model.horizon
-    if not isinstance(chunk, Integral) or not 1 <= chunk <= model.horizon:
-        raise ValueError(
-            f"chunk is {chunk!r}, expected a whole number from 1 to the model's horizon of {model.horizon}: "
-            "choose one of these, or None to keep whole predictions."
-        )
+    check_model(model)
+    chunk = model.horizon if chunk is None else chunk
+    check_counts(steps=steps)
+    check_counts(chunk=chunk, highest=model.horizon)
     check_video(past, "past", frames=model.past, channels=None)
 
-    expected = (len(past), model.horizon, *past.shape[2:])
     window, kept, missing = past, [], steps
     with evaluation_mode(model):
         while missing > 0:
-            prediction = model(window)
-            if prediction.shape != expected:
-                raise ValueError(
-                    f"{type(model).__name__} predicted shape {tuple(prediction.shape)}, expected {expected}: "
-                    "its forward must return (B, horizon, C, H, W)."
-                )
+            prediction = predict(model, window)
             new = prediction[:, : min(chunk, missing)]
             kept.append(new)
             missing -= new.shape[1]

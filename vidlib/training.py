@@ -1,41 +1,94 @@
 """Training: one plain loop on 🤗 Accelerate, which brings it to any device, precision or number of GPUs.
 
-What a run needs to go on after it was killed is one file, replaced whole after each epoch; because clip ``i`` is a
-function of its index, the position in the data is the step number, and a resumed run repeats an uninterrupted one.
+What a run needs to go on after it was killed is one file, replaced whole after each epoch: everything else in its
+folder is written anew from it. Because clip ``i`` is a function of its index, the position in the data is the step
+number, and a resumed run repeats an uninterrupted one.
 """
 
 from __future__ import annotations
 
 import copy
-import csv
-import hashlib
+import dataclasses
 import json
+import math
+import pickle
 import time
 import zipfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
+from contextlib import nullcontext
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState, PartialState
-from filelock import FileLock, Timeout
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
-from torch.optim.lr_scheduler import OneCycleLR
+from torch.optim.lr_scheduler import LambdaLR, LRScheduler, OneCycleLR
 from tqdm.auto import tqdm
 
-from vidlib.files import atomic_write
+from vidlib.checks import check_choice, check_counts, check_flags, check_numbers
+from vidlib.files import atomic_write, check_zip, only_writer, user_path
+from vidlib.history import History, write_history
+from vidlib.machine import PRECISIONS, choose_device, fast_precision
 from vidlib.muon import Muon
-from vidlib.video import check_counts, float_batch
+from vidlib.tensors import first_not_finite, tensors_to_bytes
+from vidlib.video import Clips, as_clips, check_model, check_prediction, device_of, float_batch
 
 OPTIMIZERS = ("adam", "adamw", "muon")
-PRECISIONS = ("auto", "no", "bf16", "fp16")
-COUNTS = ("epoch", "steps", "clips")  # columns of a history that are whole numbers
-History = list[dict[str, float]]
+SCHEDULES = ("onecycle", "constant")
 _CHECK_EVERY = 20  # steps between looks at the loss: reading it makes a GPU wait
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainSettings:
+    """The numbers of a training: a resumed run must have the same.
+
+    Attributes:
+        epochs: how many in all.
+        clips_per_epoch: training clips in an epoch; a last partial batch is left out. ``None``: the whole set.
+        batch_size: clips a step, on each process.
+        lr: the highest learning rate.
+        optimizer: ``"adam"``, ``"adamw"``, or ``"muon"``: :class:`vidlib.muon.Muon` for what :func:`muon_matrices`
+            names, AdamW with a tenth of ``lr`` for the rest.
+        weight_decay: of AdamW and Muon, as a share of ``lr``.
+        schedule: ``"onecycle"``: OneCycleLR (Smith & Topin 2017, arXiv 1708.07120), which rises and falls over exactly
+            ``epochs``. ``"constant"``: rise, stay, and fall over the last part (Hägele et al. 2024, arXiv 2405.18392);
+            such a run can be resumed with more epochs.
+        warmup: share of the steps in which the learning rate rises.
+        cooldown: share of the steps in which a constant learning rate falls to nothing at the end.
+        clip_norm: highest norm of the gradient.
+        ema: decay of the moving average of the weights; 0 for none.
+
+    Raises:
+        ValueError: a number out of range, or a name that is none.
+    """
+
+    epochs: int
+    clips_per_epoch: int | None = None
+    batch_size: int = 16
+    lr: float = 1e-3
+    optimizer: str = "adam"
+    weight_decay: float = 0.0
+    schedule: str = "onecycle"
+    warmup: float = 0.1
+    cooldown: float = 0.2
+    clip_norm: float = 1.0
+    ema: float = 0.999
+
+    def __post_init__(self) -> None:
+        check_counts(epochs=self.epochs, batch_size=self.batch_size)
+        if self.clips_per_epoch is not None:
+            check_counts(clips_per_epoch=self.clips_per_epoch)
+        check_choice(OPTIMIZERS, optimizer=self.optimizer)
+        check_choice(SCHEDULES, schedule=self.schedule)
+        check_numbers(0, open=True, lr=self.lr, clip_norm=self.clip_norm)
+        check_numbers(0, weight_decay=self.weight_decay)
+        check_numbers(0, 1, warmup=self.warmup, cooldown=self.cooldown)
+        check_numbers(0, 1, ema=self.ema)
+        if self.ema == 1:
+            raise ValueError("ema is 1, expected a number below 1: the average would stay as it began.")
 
 
 def fit(
@@ -44,47 +97,35 @@ def fit(
     validation,
     *,
     out: str | Path,
-    epochs: int,
-    clips_per_epoch: int | None = None,
-    batch_size: int = 16,
-    lr: float = 1e-3,
-    optimizer: str = "adam",
-    weight_decay: float = 0.0,
+    settings: TrainSettings | None = None,
     loss: Callable[[Tensor, Tensor], Tensor] = F.mse_loss,
-    warmup: float = 0.1,
-    clip_norm: float = 1.0,
-    ema: float = 0.999,
     precision: str = "auto",
     device: str | torch.device | None = None,
     compile: bool = False,
     resume: bool = False,
     progress: bool = True,
     on_epoch: Callable[[nn.Module, dict[str, float]], None] | None = None,
+    facts: Mapping[str, Any] | None = None,
+    **numbers: Any,
 ) -> History:
     """Train ``model`` to continue clips; on return it holds the averaged weights of its best validation epoch.
 
     Epoch e reads the clips ``e·clips_per_epoch …`` of ``train``, from the beginning again where they end.
 
     Args:
-        model: ``past (B, past, C, H, W)`` to ``future (B, horizon, C, H, W)``.
-        train, validation: :class:`vidlib.MovingMNIST`, or sequences of ``(T, C, H, W)`` uint8 clips.
-        out: folder for ``checkpoint.pt``, ``best.safetensors`` and ``history.csv``.
-        epochs: the learning rate falls to nothing at the end of the last one.
-        clips_per_epoch: a multiple of nothing in particular; a last partial batch is left out. Default ``len(train)``.
-        batch_size: clips a step, on each process.
-        lr: highest learning rate of OneCycleLR (Smith & Topin 2017, arXiv 1708.07120).
-        optimizer: ``"adam"``, ``"adamw"``, or ``"muon"``: :class:`vidlib.muon.Muon` for linear layers and the
-            filters of gates, AdamW with a tenth of ``lr`` for the rest.
+        model: ``past (B, past, C, H, W)`` to ``future (B, horizon, C, H, W)``, see :class:`vidlib.video.Model`.
+        train, validation: :class:`vidlib.MovingMNIST`, or anything that :func:`vidlib.video.as_clips` takes.
+        out: folder for ``checkpoint.pt``, and for ``best.safetensors`` and ``history.csv``, which follow from it.
+        settings: the numbers of the training.
         loss: of (prediction, truth) to a scalar.
-        warmup: share of the steps in which the learning rate rises.
-        clip_norm: highest norm of the gradient.
-        ema: decay of the moving average of the weights; 0 for none.
-        precision: ``"no"``, ``"bf16"``, ``"fp16"``; ``"auto"`` is bf16 on a GPU or CPU with matrix units for it.
-        device: ``"cpu"`` to stay off an accelerator that is there.
+        precision: ``"no"``, ``"bf16"``, ``"fp16"``; ``"auto"`` is bf16 on a GPU or CPU with units for it.
+        device: where to train; ``None`` is the accelerator of this machine, else the CPU.
         compile: whether to compile the model first.
         resume: go on from ``out/checkpoint.pt``; a new folder simply starts.
         progress: whether to draw a bar.
         on_epoch: called after each epoch with the averaged model and the row of the history.
+        facts: JSON values to be kept with each checkpoint, and to stand in ``out/run.json``.
+        numbers: single :class:`TrainSettings`, as in ``epochs=3, lr=2e-3``; stronger than ``settings``.
 
     Returns:
         one row per epoch: epoch, steps, clips, lr, train_loss (times the pixels of a frame, so an MSE reads as MSE per
@@ -95,158 +136,328 @@ def fit(
         RuntimeError: the folder is in use or holds a run that ``resume`` does not ask for; the loss is not finite; the
             device's memory is too small; the checkpoint is damaged.
     """
-    _check_settings(train, validation, optimizer, precision, lr, weight_decay, warmup, clip_norm, ema)
-    clips_per_epoch = len(train) if clips_per_epoch is None else clips_per_epoch
-    check_counts(epochs=epochs, batch_size=batch_size, clips_per_epoch=clips_per_epoch)
-    accelerator = _accelerator(precision, device)
-    world = batch_size * accelerator.num_processes
-    steps_per_epoch = clips_per_epoch // world
-    if steps_per_epoch < 1:
-        raise ValueError(
-            f"an epoch has {clips_per_epoch} clips for batches of {world}, expected at least one batch: "
-            "make the batch smaller or the epoch longer."
-        )
-    _pair(validation, range(1), model, torch.device("cpu"))  # a mistake in them costs no epoch
-    out = Path(out)
-    out.mkdir(parents=True, exist_ok=True)
-    with _only_training_in(out, accelerator.is_main_process):
-        model.to(device=accelerator.device, memory_format=torch.channels_last)
-        averaged = copy.deepcopy(model).eval()
-        prepared, optimizers = _prepare(accelerator, model, optimizer, lr, weight_decay, compile)
-        total = epochs * steps_per_epoch
-        # OneCycleLR wants at least one step of rise, also where a demonstration has only three steps
-        rise = min(max(warmup, 1.5 / total), 0.9)
-        schedules = [
-            OneCycleLR(o, o.param_groups[0]["lr"], total_steps=total, pct_start=rise, cycle_momentum=False)
-            for o in optimizers
-        ]
-        plan = {
-            "epochs": epochs, "clips_per_epoch": clips_per_epoch, "batch_size": batch_size, "lr": lr,
-            "optimizer": optimizer, "weight_decay": weight_decay, "warmup": warmup, "clip_norm": clip_norm, "ema": ema,
-            "model": type(model).__name__, "config": json.dumps(getattr(model, "config", None), sort_keys=True),
-            "train": _describe(train), "loss": _describe_loss(loss),
-        }  # fmt: skip
-        parts = {"model": model, "averaged": averaged}
-        for i, (opt, schedule) in enumerate(zip(optimizers, schedules, strict=True)):
-            parts |= {f"optimizer{i}": opt, f"schedule{i}": schedule}
-        history = _resume(out, parts, plan) if resume else _start(out)
-        frame = None
-        bar = tqdm(
-            total=total * world,
-            initial=len(history) * steps_per_epoch * world,
-            unit=" clips",
-            unit_scale=True,
-            mininterval=1.0,
-            disable=not (progress and accelerator.is_main_process),
-        )
-        for epoch in range(len(history), epochs):
-            began, losses, rates = time.perf_counter(), [], []
-            prepared.train()
-            for step in range(steps_per_epoch):
-                first = epoch * clips_per_epoch + step * world + accelerator.process_index * batch_size
-                past, future = _pair(train, range(first, first + batch_size), model, accelerator.device)
-                frame = frame or future[0, 0].numel()
-                try:
-                    with accelerator.autocast():
-                        value = loss(prepared(past), future)
-                    accelerator.backward(value)
-                except torch.OutOfMemoryError:
-                    value = None  # and out of this block, whose traceback holds the memory of the step
-                if value is None:
-                    fits = _batch_that_fits(accelerator, prepared, loss, past, future)
-                    smaller = f"batch_size={fits}, which fits" if fits else "a smaller model"
-                    raise RuntimeError(
-                        f"The device's memory is too small for batches of {batch_size} clips: try {smaller}."
-                    )
-                accelerator.clip_grad_norm_(model.parameters(), clip_norm)
-                rates.append(schedules[-1].get_last_lr()[0])
-                for opt, schedule in zip(optimizers, schedules, strict=True):
-                    opt.step()
-                    schedule.step()
-                    opt.zero_grad()
-                _average(averaged, model, ema, epoch * steps_per_epoch + step)
-                losses.append(value.detach() * frame)
-                bar.update(world)
-                if len(losses) % _CHECK_EVERY == 0 or step + 1 == steps_per_epoch:
-                    recent = torch.stack(losses[-_CHECK_EVERY:]).float()
-                    _must_be_finite(recent, rates[-_CHECK_EVERY:], epoch * steps_per_epoch + step, history, out)
-                    bar.set_postfix(epoch=f"{epoch + 1}/{epochs}", loss=f"{recent.mean():.1f}")
-            trained = time.perf_counter() - began
-            row = {
-                "epoch": epoch + 1,
-                "steps": (epoch + 1) * steps_per_epoch,
-                "clips": (epoch + 1) * steps_per_epoch * world,
-                "lr": rates[-1],
-                "train_loss": torch.stack(losses).double().mean().item(),
-                "validation_mse": validation_mse(averaged, validation, batch_size=max(batch_size, 16)),
-                "seconds": time.perf_counter() - began,
-                "clips_per_second": steps_per_epoch * world / trained,
-            }
-            history.append(row)
-            bar.set_postfix(epoch=f"{epoch + 1}/{epochs}", validation_mse=f"{row['validation_mse']:.1f}")
-            if accelerator.is_main_process:
-                if row["validation_mse"] <= min(r["validation_mse"] for r in history):
-                    with atomic_write(out / "best.safetensors") as file:
-                        save_file({k: v.contiguous() for k, v in averaged.state_dict().items()}, file)
-                _checkpoint(out, parts, plan, history)
-            if on_epoch:
-                on_epoch(averaged, row)
-        bar.close()
+    settings = TrainSettings(**({} if settings is None else dataclasses.asdict(settings)) | numbers)
+    train, validation = as_clips(train, "the training set"), as_clips(validation, "the validation set")
+    _check_arguments(model, train, validation, loss, precision, compile, resume, progress)
+    accelerator = _accelerator(precision, choose_device(device))
+    out = user_path(out)
+    with only_writer(out, "training") if accelerator.is_main_process else nullcontext():
+        run = _Run(model, train, loss, settings, accelerator, compile)
+        found = read_checkpoint(out)
+        if found and not resume:
+            raise RuntimeError(f"{out} holds a training already: go on with resume=True, or choose another folder.")
+        if found:
+            run.load(found, out)
+        with run.bar(progress) as bar:
+            while len(run.history) < settings.epochs:
+                row = run.epoch(bar, out) | {
+                    "validation_mse": validation_mse(run.averaged, validation, batch_size=max(settings.batch_size, 16))
+                }
+                run.end_epoch(row, facts)
+                if accelerator.is_main_process:
+                    run.save(out)
+                if on_epoch:
+                    on_epoch(run.averaged, run.history[-1])
+        if found and accelerator.is_main_process:
+            _write_what_follows(out, run.state())  # a kill may have come between two files
         accelerator.wait_for_everyone()
+        run.give_back_best()
+    return run.history
+
+
+class _Run:
+    """What a training changes from step to step: weights, their average, optimisers, learning rates, history."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        train: Clips,
+        loss: Callable,
+        settings: TrainSettings,
+        accelerator: Accelerator,
+        compile: bool,
+    ) -> None:
+        self.model, self.train, self.loss, self.settings, self.accelerator = model, train, loss, settings, accelerator
+        _move(model, accelerator.device)
+        self.averaged = copy.deepcopy(model).eval()
+        self.prepared, self.optimizers = _prepare(accelerator, model, settings, compile)
+        clips = len(train) if settings.clips_per_epoch is None else settings.clips_per_epoch
+        self.clips_per_step = settings.batch_size * accelerator.num_processes
+        self.clips_per_epoch, self.steps_per_epoch = clips, clips // self.clips_per_step
+        if not self.steps_per_epoch:
+            raise ValueError(
+                f"an epoch has {clips} clips for batches of {self.clips_per_step}, expected at least one batch: "
+                "make the batch smaller or the epoch longer."
+            )
+        self.rates = [learning_rates(optimizer, settings, self.steps_per_epoch) for optimizer in self.optimizers]
+        self.history: History = []
+        self.facts: dict[str, Any] | None = None
+        self.best: dict[str, Tensor] = {}
+        self.began = 0.0
+
+    def bar(self, progress: bool) -> tqdm:
+        """Counts clips from the first epoch to the last."""
+        epoch = self.steps_per_epoch * self.clips_per_step
+        return tqdm(
+            total=self.settings.epochs * epoch, initial=len(self.history) * epoch, unit=" clips", unit_scale=True,
+            mininterval=1.0, disable=not (progress and self.accelerator.is_main_process),
+        )  # fmt: skip
+
+    def epoch(self, bar: tqdm, out: Path) -> dict[str, float]:
+        """Train for one epoch; returns its row, to which the validation is added."""
+        number = len(self.history)
+        self.began, losses, rates = time.perf_counter(), [], []
+        self.prepared.train()
+        for step in range(self.steps_per_epoch):
+            rates.append(self.rates[-1].get_last_lr()[0])
+            losses.append(self.step(number * self.steps_per_epoch + step, number))
+            bar.update(self.clips_per_step)
+            if len(losses) % _CHECK_EVERY == 0 or step + 1 == self.steps_per_epoch:
+                recent = torch.stack(losses[-_CHECK_EVERY:]).float()
+                last = number * self.steps_per_epoch + step
+                _must_be_finite(recent, rates[-_CHECK_EVERY:], last, self.history, out)
+                bar.set_postfix(epoch=f"{number + 1}/{self.settings.epochs}", loss=f"{recent.mean():.1f}")
+        trained = time.perf_counter() - self.began
+        return {
+            "epoch": number + 1,
+            "steps": (number + 1) * self.steps_per_epoch,
+            "clips": (number + 1) * self.steps_per_epoch * self.clips_per_step,
+            "lr": rates[-1],
+            "train_loss": sum(torch.stack(losses).float().tolist()) / len(losses),  # no float64 on Apple's GPUs
+            "validation_mse": float("nan"),
+            "seconds": trained,
+            "clips_per_second": self.steps_per_epoch * self.clips_per_step / trained,
+        }
+
+    def step(self, number: int, epoch: int) -> Tensor:
+        """One step of the optimisers; returns the loss times the pixels of a frame."""
+        size, accelerator = self.settings.batch_size, self.accelerator
+        within = (number - epoch * self.steps_per_epoch) * self.clips_per_step + accelerator.process_index * size
+        first = epoch * self.clips_per_epoch + within
+        past, future = _pair(self.train, range(first, first + size), self.model, accelerator.device)
+        try:
+            with accelerator.autocast():
+                prediction = self.prepared(past)
+                if number == 0:
+                    check_prediction(prediction, self.model, past)
+                value = self.loss(prediction, future)
+            accelerator.backward(value)
+        except torch.OutOfMemoryError:
+            value = None  # and out of this block, whose traceback holds the memory of the step
+        if value is None:
+            fits = _batch_that_fits(accelerator, self.prepared, self.loss, past, future)
+            smaller = f"batch_size={fits}, which fits" if fits else "a smaller model"
+            raise RuntimeError(f"The device's memory is too small for batches of {size} clips: try {smaller}.")
+        accelerator.clip_grad_norm_(self.model.parameters(), self.settings.clip_norm)
+        for optimizer, rate in zip(self.optimizers, self.rates, strict=True):
+            optimizer.step()
+            rate.step()
+            optimizer.zero_grad()
+        _average(self.averaged, self.model, self.settings.ema, number)
+        return value.detach() * future[0, 0].numel()
+
+    def end_epoch(self, row: dict[str, float], facts: Mapping[str, Any] | None) -> None:
+        """Add the row; keep the average if it is the best so far."""
+        row["seconds"] = time.perf_counter() - self.began
+        if not math.isfinite(row["validation_mse"]):
+            raise RuntimeError(
+                f"The validation error after epoch {row['epoch']} is {row['validation_mse']}: start again with a lower "
+                "learning rate in another folder."
+            )
+        self.history.append(row)
+        self.facts = None if facts is None else dict(facts)
+        if row["validation_mse"] <= min(r["validation_mse"] for r in self.history):
+            self.best = {key: value.detach().to("cpu", copy=True) for key, value in self.averaged.state_dict().items()}
+
+    def parts(self) -> dict[str, Any]:
+        """What has a state of its own, by the name under which a checkpoint keeps it."""
+        found = {"model": self.model, "averaged": self.averaged}
+        for i, (optimizer, rate) in enumerate(zip(self.optimizers, self.rates, strict=True)):
+            found |= {f"optimizer{i}": optimizer, f"schedule{i}": rate}
+        return found
+
+    def plan(self) -> dict[str, Any]:
+        """What must be the same in a resumed run."""
+        loss = (
+            self.loss.describe()
+            if hasattr(self.loss, "describe")
+            else getattr(self.loss, "__name__", type(self.loss).__name__)
+        )
+        return {
+            **dataclasses.asdict(self.settings),
+            "clips_per_epoch": self.clips_per_epoch,
+            "processes": self.accelerator.num_processes,
+            "model": type(self.model).__name__,
+            "config": json.dumps(getattr(self.model, "config", None), sort_keys=True),
+            "train": self.train.fingerprint(),
+            "loss": loss,
+        }  # fmt: skip
+
+    def state(self) -> dict[str, Any]:
+        """Everything that a checkpoint keeps."""
+        return {name: part.state_dict() for name, part in self.parts().items()} | {
+            "plan": self.plan(), "history": self.history, "best": self.best, "facts": self.facts,
+            "random": torch.get_rng_state(),
+        }  # fmt: skip
+
+    def save(self, out: Path) -> None:
+        """Commit this epoch: one file, replaced whole. What follows from it is written afterwards."""
+        state = self.state()
+        with atomic_write(out / "checkpoint.pt") as file:
+            torch.save(state, file)
+        _write_what_follows(out, state)
+
+    def load(self, saved: dict[str, Any], out: Path) -> None:
+        """Go on where a checkpoint was written."""
+        plan, was = self.plan(), saved["plan"]
+        for key, value in plan.items():
+            if was.get(key) == value or (key == "epochs" and self.settings.schedule == "constant"):
+                continue
+            hint = "resume with the same settings, or choose another folder"
+            if key == "epochs":
+                hint = "a one-cycle schedule ends with its last epoch; only schedule='constant' can be made longer"
+            elif key == "processes":
+                hint = "resume with as many processes, or start another run from its weights"
+            raise ValueError(
+                f"{out / 'checkpoint.pt'} belongs to a run with {key}={was.get(key)!r}, this one has {value!r}: {hint}."
+            )
+        if len(saved["history"]) > self.settings.epochs:
+            raise ValueError(
+                f"{out} has been trained for {len(saved['history'])} epochs, expected at most epochs="
+                f"{self.settings.epochs}: ask for more epochs, or choose another folder."
+            )
+        for name, part in self.parts().items():
+            part.load_state_dict(saved[name])
+        for optimizer, rate in zip(self.optimizers, self.rates, strict=True):
+            if isinstance(rate, LambdaLR):  # a run that was made longer has another rate at this very step
+                rate._last_lr = [
+                    base * share(rate.last_epoch) for base, share in zip(rate.base_lrs, rate.lr_lambdas, strict=True)
+                ]
+                for group, lr in zip(optimizer.param_groups, rate._last_lr, strict=True):
+                    group["lr"] = lr
+        torch.set_rng_state(saved["random"])
+        self.history, self.best, self.facts = saved["history"], saved["best"], saved["facts"]
+
+    def give_back_best(self) -> None:
+        """Leave the model with the best weights, as its owner knows it."""
         for name in ("forward", "_original_forward"):  # Accelerate's, in bf16, would stay before the class's own
-            vars(model).pop(name, None)
-        _load_best(model, out)
-    return history
+            vars(self.model).pop(name, None)
+        self.model.load_state_dict(self.best)
+        self.model.eval()
+
+
+def learning_rates(optimizer: torch.optim.Optimizer, settings: TrainSettings, steps_per_epoch: int) -> LRScheduler:
+    """The learning rate of every step, see :class:`TrainSettings`."""
+    total = settings.epochs * steps_per_epoch
+    # OneCycleLR wants at least one step of rise, also where a demonstration has only three steps
+    rise = min(max(settings.warmup, 1.5 / total), 0.9)
+    if settings.schedule == "onecycle":
+        highest = optimizer.param_groups[0]["lr"]
+        return OneCycleLR(optimizer, highest, total_steps=total, pct_start=rise, cycle_momentum=False)
+    return LambdaLR(optimizer, lambda step: constant_share(step, total, rise, settings.cooldown))
+
+
+def constant_share(step: int, total: int, warmup: float, cooldown: float) -> float:
+    """The constant schedule's learning rate at a step, as a share of the highest: rise, stay, fall.
+
+    The fall is 1 − √(share of the fall that is over) (Hägele et al. 2024, arXiv 2405.18392, section 3.2).
+
+    >>> [round(constant_share(step, 10, 0.2, 0.4), 2) for step in range(10)]
+    [0.5, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 0.5, 0.29, 0.13]
+    """
+    falling = (step - total * (1 - cooldown)) / (total * cooldown) if cooldown else 0.0
+    return min((step + 1) / max(1.0, warmup * total), 1.0, 1 - max(0.0, min(falling, 1.0)) ** 0.5)
 
 
 def validation_mse(model: nn.Module, clips, *, batch_size: int = 16) -> float:
     """MSE per frame over all of ``clips``, on the device where the model is; the model should be in eval mode."""
-    device = next(model.parameters()).device
-    total = 0.0
+    clips, device, total = as_clips(clips), device_of(model), 0.0
     with torch.inference_mode():
         for start in range(0, len(clips), batch_size):
             past, future = _pair(clips, range(start, min(start + batch_size, len(clips))), model, device)
-            total += F.mse_loss(model(past), future).item() * future[0, 0].numel() * len(past)
+            prediction = model(past)
+            check_prediction(prediction, model, past)
+            total += F.mse_loss(prediction, future).item() * future[0, 0].numel() * len(past)
     return total / len(clips)
 
 
-def read_history(file: str | Path) -> History:
-    """A ``history.csv`` as :func:`fit` returns it."""
-    with Path(file).open(newline="") as lines:
-        rows = list(csv.DictReader(lines))
-    return [{name: int(text) if name in COUNTS else float(text) for name, text in row.items()} for row in rows]
+def muon_matrices(model: nn.Module) -> dict[int, list[Tensor]]:
+    """What Muon trains, by how many matrices a parameter stacks.
+
+    A model says it itself with ``matrices()``; of another, every linear layer is one matrix. Biases, norms, embeddings
+    and the filters next to the pixels are no matrices: they stay with AdamW.
+    """
+    if hasattr(model, "matrices"):
+        return model.matrices()
+    return {1: [module.weight for module in model.modules() if isinstance(module, nn.Linear)]}
 
 
-def write_history(history: History, file: str | Path) -> None:
-    """Write what :func:`read_history` reads."""
-    with Path(file).open("w", newline="") as lines:
-        writer = csv.DictWriter(lines, fieldnames=list(history[0]))
-        writer.writeheader()
-        writer.writerows(history)
+def read_checkpoint(out: str | Path) -> dict[str, Any] | None:
+    """The checkpoint in a training's folder, verified; ``None`` where there is none.
+
+    Raises:
+        OSError: it is there and cannot be read, which says nothing of its contents.
+        RuntimeError: it is truncated or changed.
+    """
+    file = Path(out) / "checkpoint.pt"
+    if not file.exists():
+        return None
+    try:
+        check_zip(file)
+        saved = torch.load(file, map_location="cpu", weights_only=True)
+        for name in ("model", "averaged", "best", "plan", "history", "facts", "random"):
+            saved[name]
+        if bad := first_not_finite(saved["best"]):
+            raise ValueError(f"{bad} is not finite")
+    except (
+        zipfile.BadZipFile,
+        RuntimeError,
+        KeyError,
+        TypeError,
+        ValueError,
+        EOFError,
+        pickle.UnpicklingError,
+    ) as error:
+        raise RuntimeError(f"{file} is truncated or changed: start again in another folder, or delete it.") from error
+    return saved
 
 
-def _check_settings(train, validation, optimizer, precision, lr, weight_decay, warmup, clip_norm, ema) -> None:
-    for name, value, known in (("optimizer", optimizer, OPTIMIZERS), ("precision", precision, PRECISIONS)):
-        if value not in known:
-            raise ValueError(f"{name} is {value!r}, expected one of {', '.join(known)}.")
-    for name, value, fits, expected in (
-        ("lr", lr, lr > 0, "above 0"),
-        ("weight_decay", weight_decay, weight_decay >= 0, "at least 0"),
-        ("warmup", warmup, 0 <= warmup <= 1, "from 0 to 1"),
-        ("clip_norm", clip_norm, clip_norm > 0, "above 0"),
-        ("ema", ema, 0 <= ema < 1, "at least 0 and below 1"),
-    ):
-        if not fits:
-            raise ValueError(f"{name} is {value}, expected a number {expected}.")
-    for name, clips in (("training", train), ("validation", validation)):
-        if len(clips) == 0:
-            raise ValueError(f"the {name} set is empty, expected at least one clip.")
+def _write_what_follows(out: Path, state: Mapping[str, Any]) -> None:
+    """Best weights, history and facts, for whoever reads the folder without torch's checkpoint."""
+    best = min(state["history"], key=lambda row: row["validation_mse"])
+    header = {"epoch": best["epoch"], "model": state["plan"]["model"], "config": json.loads(state["plan"]["config"])}
+    with atomic_write(out / "best.safetensors") as file:
+        file.write_bytes(tensors_to_bytes(state["best"], header))
+    write_history(state["history"], out / "history.csv")
+    if state["facts"] is not None:
+        with atomic_write(out / "run.json") as file:
+            file.write_text(json.dumps(state["facts"], indent=1), encoding="utf-8")
 
 
-def _pair(clips, indices: range, model: nn.Module, device: torch.device) -> tuple[Tensor, Tensor]:
+def _check_arguments(model, train: Clips, validation: Clips, loss, precision, compile, resume, progress) -> None:
+    check_model(model)
+    check_choice(PRECISIONS, precision=precision)
+    check_flags(compile=compile, resume=resume, progress=progress)
+    if not callable(loss):
+        raise ValueError(f"loss is {loss!r}, expected a function of prediction and truth.")
+    if not any(parameter.requires_grad for parameter in model.parameters()):
+        raise ValueError(f"{type(model).__name__} has no weights to train, expected at least one parameter.")
+    for clips in (train, validation):
+        _pair(clips, range(1), model, torch.device("cpu"))  # a mistake in them costs no epoch
+
+
+def _pair(clips: Clips, indices: range, model: nn.Module, device: torch.device) -> tuple[Tensor, Tensor]:
     """Past and future of these clips, counted on from the first where the set ends."""
     video = float_batch(clips, [i % len(clips) for i in indices], model.past + model.horizon, device)
     return video[:, : model.past], video[:, model.past :]
+
+
+def _move(model: nn.Module, device: torch.device) -> None:
+    """To the device, with the layout in which its convolutions over pictures are fastest."""
+    model.to(device)
+    for module in model.modules():
+        if isinstance(module, (nn.Conv2d, nn.ConvTranspose2d)):
+            module.to(memory_format=torch.channels_last)
 
 
 def _batch_that_fits(accelerator: Accelerator, model: nn.Module, loss, past: Tensor, future: Tensor) -> int:
@@ -265,31 +476,21 @@ def _batch_that_fits(accelerator: Accelerator, model: nn.Module, loss, past: Ten
 
 
 def _prepare(
-    accelerator: Accelerator, model: nn.Module, name: str, lr: float, decay: float, compiled: bool
-) -> tuple[nn.Module, list]:
-    stacks = _matrices(model) if name == "muon" else {}
+    accelerator: Accelerator, model: nn.Module, settings: TrainSettings, compiled: bool
+) -> tuple[nn.Module, list[torch.optim.Optimizer]]:
+    """The model as Accelerate calls it, and its optimisers."""
+    lr, decay = settings.lr, settings.weight_decay
+    stacks = {n: found for n, found in muon_matrices(model).items() if found} if settings.optimizer == "muon" else {}
     taken = {id(matrix) for stack in stacks.values() for matrix in stack}
     rest = [parameter for parameter in model.parameters() if id(parameter) not in taken]
-    kind = torch.optim.Adam if name == "adam" else torch.optim.AdamW
+    kind = torch.optim.Adam if settings.optimizer == "adam" else torch.optim.AdamW
     # Muon's step is a tenth as far per entry of a 100×100 matrix as its learning rate says, AdamW's as far as it says
-    optimizers = [kind(rest, lr=lr / 10 if stacks else lr, weight_decay=decay)]
+    optimizers = [kind(rest, lr=lr / 10 if stacks else lr, weight_decay=decay)] if rest else []
     if stacks:
         groups = [{"params": matrices, "stacked": number} for number, matrices in stacks.items()]
         optimizers.append(Muon(groups, lr=lr, weight_decay=decay))
     prepared, *optimizers = accelerator.prepare(torch.compile(model) if compiled else model, *optimizers)
     return prepared, optimizers
-
-
-def _matrices(model: nn.Module) -> dict[int, list[Tensor]]:
-    """What Muon trains, by how many matrices a parameter stacks: linear layers, and the filters of gates.
-
-    Biases, norms, embeddings and the filters next to the pixels stay with AdamW.
-    """
-    found: dict[int, list[Tensor]] = {}
-    for module in model.modules():
-        if stacked := getattr(module, "stacked", int(isinstance(module, nn.Linear))):
-            found.setdefault(stacked, []).append(module.weight)
-    return found
 
 
 def _average(averaged: nn.Module, model: nn.Module, decay: float, step: int) -> None:
@@ -314,92 +515,13 @@ def _must_be_finite(losses: Tensor, rates: list[float], last_step: int, history:
         )
 
 
-def _start(out: Path) -> History:
-    if (out / "checkpoint.pt").exists():
-        raise RuntimeError(f"{out} holds a training already: go on with resume=True, or choose another folder.")
-    return []
-
-
-def _resume(out: Path, parts: dict, plan: dict) -> History:
-    file = out / "checkpoint.pt"
-    if not file.exists():
-        return []
-    try:
-        with zipfile.ZipFile(file) as archive:
-            damaged = archive.testzip()  # torch.load does not compare the checksums that torch.save wrote
-        if damaged:
-            raise zipfile.BadZipFile(damaged)
-        saved = torch.load(file, map_location="cpu", weights_only=True)
-        for name in (*parts, "plan", "history", "random"):
-            saved[name]
-    except Exception as error:
-        raise RuntimeError(f"{file} is truncated or changed: start again in another folder, or delete it.") from error
-    for key, value in plan.items():
-        if saved["plan"].get(key) != value:
-            raise ValueError(
-                f"{file} belongs to a run with {key}={saved['plan'].get(key)!r}, this one has {value!r}: "
-                "resume with the same recipe, or choose another folder."
-            )
-    for name, part in parts.items():
-        part.load_state_dict(saved[name])
-    torch.set_rng_state(saved["random"])
-    return saved["history"]
-
-
-def _checkpoint(out: Path, parts: dict, plan: dict, history: History) -> None:
-    state = {name: part.state_dict() for name, part in parts.items()}
-    with atomic_write(out / "checkpoint.pt") as file:
-        torch.save(state | {"plan": plan, "history": history, "random": torch.get_rng_state()}, file)
-    with atomic_write(out / "history.csv") as file:
-        write_history(history, file)
-
-
-def _load_best(model: nn.Module, out: Path) -> None:
-    file = out / "best.safetensors"
-    try:
-        model.load_state_dict(load_file(file))
-    except (OSError, RuntimeError, SafetensorError) as error:
-        raise RuntimeError(f"{file} is missing, truncated or changed: start again in another folder.") from error
-    model.eval()
-
-
-@contextmanager
-def _only_training_in(out: Path, main_process: bool) -> Iterator[None]:
-    if not main_process:
-        yield
-        return
-    try:
-        # the operating system drops the lock when the process ends, however it ends
-        with FileLock(out / "training.lock", timeout=0):
-            yield
-    except Timeout as error:
-        raise RuntimeError(f"Another training writes into {out}: wait for it, or choose another folder.") from error
-
-
-def _describe_loss(loss: Callable) -> str:
-    return loss.describe() if hasattr(loss, "describe") else getattr(loss, "__name__", type(loss).__name__)
-
-
-def _describe(clips) -> str:
-    if not hasattr(clips, "describe"):
-        return f"{type(clips).__name__} of {len(clips)} clips"
-    return clips.describe() + " " + hashlib.sha256(clips.digits.sha256.encode()).hexdigest()[:8]
-
-
-def fast_precision(device: str | torch.device | None = None) -> str:
-    """What ``precision="auto"`` means there: ``"bf16"`` on a GPU or CPU with matrix units for it, else ``"no"``."""
-    if str(device) != "cpu" and torch.cuda.is_available():
-        return "bf16" if torch.cuda.is_bf16_supported() else "no"
-    # server CPUs since 2023 multiply bf16 in vector units, twice as fast as float32, or in matrix units (AMX), several
-    # times as fast; other CPUs gain nothing
-    units = torch.cpu.get_capabilities()
-    return "bf16" if units.get("avx512_bf16") or units.get("amx_bf16") else "no"
-
-
-def _accelerator(precision: str, device: str | torch.device | None) -> Accelerator:
+def _accelerator(precision: str, device: torch.device) -> Accelerator:
     if PartialState._shared_state and PartialState().num_processes == 1:
         # Accelerate keeps device and precision for the process, but a notebook may train twice and differently
         AcceleratorState._reset_state(reset_partial_state=True)
-    if precision == "auto":
-        precision = fast_precision(device)
-    return Accelerator(mixed_precision=precision, cpu=str(device) == "cpu")
+    if device.index:
+        raise ValueError(
+            f"device is {device}, expected {device.type}: choose one of several with CUDA_VISIBLE_DEVICES."
+        )
+    precision = fast_precision(device) if precision == "auto" else precision
+    return Accelerator(mixed_precision=precision, cpu=device.type == "cpu")

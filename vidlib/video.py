@@ -1,20 +1,52 @@
-"""The one tensor convention of this course, checked in one place.
+"""The one tensor convention of this course and its two contracts, each checked in one place.
 
-A video batch is ``(B, T, C, H, W)``: batch, time, channel, row, column; float in [0, 1].
-Everything that takes a video calls :func:`check_video` first, so that a mistake is one clear
-sentence at the door instead of a shape error ten calls deeper.
+A video batch is ``(B, T, C, H, W)``: batch, time, channel, row, column; float in [0, 1]. Stored clips are uint8.
+Everything that takes a video, a set of clips or a model checks it here first, so that a mistake is one clear sentence
+at the door instead of a shape error ten calls deeper.
 """
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
+from itertools import chain
+from typing import Any, Protocol
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+
+from vidlib.checks import check_counts
 
 # Unclipped predictions leave [0, 1] a little and rollouts feed them back; pixel values 0..255 leave it a lot.
 _LOWEST, _HIGHEST = -2.0, 3.0
+_SAMPLED = 32  # clips whose pixels tell one set without a fingerprint of its own from another
+
+
+class Clips(Protocol):
+    """What ``fit``, ``evaluate`` and the recipes ask of a set of clips; :func:`as_clips` gives it to any sequence."""
+
+    def __len__(self) -> int:
+        """How many clips."""
+
+    def batch(self, indices: Sequence[int] | range, device: torch.device | str | None = None) -> Tensor:
+        """These clips as uint8 ``(B, T, C, H, W)`` on ``device``."""
+
+    def describe(self) -> str:
+        """The set in words, for the screen and for model cards."""
+
+    def fingerprint(self) -> str:
+        """A text that differs where the pixels differ, wherever the clips lie: scores and runs are told apart by it."""
+
+
+class Model(Protocol):
+    """What ``fit``, ``evaluate`` and ``rollout`` ask of a model."""
+
+    past: int
+    horizon: int
+
+    def __call__(self, past: Tensor) -> Tensor:
+        """``(B, past, C, H, W)`` in [0, 1] to ``(B, horizon, C, H, W)``."""
 
 
 def check_video(
@@ -64,19 +96,19 @@ def check_video(
         )
 
 
-def check_counts(lowest: int = 1, /, **counts: int) -> None:
-    """Raise unless every one of ``counts`` is a whole number of at least ``lowest``.
+def check_same_shape(prediction: Tensor, truth: Tensor) -> None:
+    """Raise unless both are videos ``(B, T, C, H, W)`` of one shape.
 
     Raises:
-        ValueError: the sentence names the first that is not.
-
-    >>> check_counts(frames=20, patch=0)
-    Traceback (most recent call last):
-    ValueError: patch is 0, expected a whole number of at least 1.
+        ValueError: as :func:`check_video`, or two shapes.
     """
-    for name, value in counts.items():
-        if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < lowest:
-            raise ValueError(f"{name} is {value!r}, expected a whole number of at least {lowest}.")
+    check_video(prediction, "prediction", channels=None)
+    check_video(truth, "truth", channels=None)
+    if prediction.shape != truth.shape:
+        raise ValueError(
+            f"prediction has shape {tuple(prediction.shape)} and truth {tuple(truth.shape)}, expected the same: "
+            "compare the same clips and the same frames."
+        )
 
 
 def to_float(clips: Tensor) -> Tensor:
@@ -85,41 +117,162 @@ def to_float(clips: Tensor) -> Tensor:
     Raises:
         ValueError: not uint8 (they would be divided twice).
     """
-    if clips.dtype != torch.uint8:
+    if not isinstance(clips, Tensor) or clips.dtype != torch.uint8:
         raise ValueError(
-            f"clips have dtype {clips.dtype}, expected stored clips in torch.uint8: they seem to be converted already."
+            f"clips have dtype {getattr(clips, 'dtype', type(clips).__name__)}, expected stored clips in torch.uint8: "
+            "they seem to be converted already."
         )
     return clips.float() / 255
 
 
+# Clips --------------------------------------------------------------------------------------------------------------
+
+
+def as_clips(clips: Any, name: str = "clips") -> Clips:
+    """Any sequence of clips as :class:`Clips`; what has ``len`` and ``batch`` itself keeps its own.
+
+    Args:
+        clips: a ``MovingMNIST``, or anything with a length whose items are uint8 clips ``(T, C, H, W)``, such as a
+            list, a tensor ``(N, T, C, H, W)``, or a torch ``Dataset``.
+        name: what to call it in the message.
+
+    Raises:
+        ValueError: something else, or nothing in it.
+    """
+    if not (hasattr(clips, "__len__") and (hasattr(clips, "batch") or hasattr(clips, "__getitem__"))):
+        hint = ": hand over the data set that it loads from" if hasattr(clips, "dataset") else ""
+        raise ValueError(
+            f"{name} is a {type(clips).__name__}, expected a MovingMNIST or a sequence of "
+            f"uint8 clips (T, C, H, W){hint}."
+        )
+    if isinstance(clips, (str, bytes, dict)):
+        raise ValueError(f"{name} is a {type(clips).__name__}, expected a MovingMNIST or a sequence of uint8 clips.")
+    if len(clips) == 0:
+        raise ValueError(f"{name} is empty, expected at least one clip.")
+    whole = all(hasattr(clips, each) for each in ("batch", "describe", "fingerprint"))
+    return clips if whole else _AsClips(clips)
+
+
+class _AsClips:
+    """Gives a sequence of clips what :class:`Clips` asks for beyond it."""
+
+    def __init__(self, items: Any) -> None:
+        self.items = items
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def batch(self, indices: Sequence[int] | range, device: torch.device | str | None = None) -> Tensor:
+        if hasattr(self.items, "batch"):
+            return self.items.batch(indices, device=device)
+        # copied, since a memory-mapped clip is read-only and torch would warn about sharing it
+        clips = [self.items[int(i)] for i in indices]
+        clips = [clip if isinstance(clip, Tensor) else torch.from_numpy(np.array(clip)) for clip in clips]
+        shapes = {tuple(clip.shape): int(i) for i, clip in zip(indices, clips, strict=True)}
+        if len(shapes) > 1:
+            each = " and ".join(f"clip {i} has {shape}" for shape, i in list(shapes.items())[:2])
+            raise ValueError(f"{each}, expected one shape (T, C, H, W) for all: cut the clips to the same length.")
+        return torch.stack(clips).to(device)
+
+    def describe(self) -> str:
+        if hasattr(self.items, "describe"):
+            return self.items.describe()
+        return f"{type(self.items).__name__} of {len(self):,} clips, sha256 {self.fingerprint()[:8]}"
+
+    def fingerprint(self) -> str:
+        if hasattr(self.items, "fingerprint"):
+            return self.items.fingerprint()
+        found = hashlib.sha256(str(len(self)).encode())
+        for index in np.unique(np.linspace(0, len(self) - 1, min(_SAMPLED, len(self))).astype(int)):
+            clip = self.batch([int(index)])
+            found.update(f"{tuple(clip.shape)} {clip.dtype}".encode() + clip.cpu().numpy().tobytes())
+        return found.hexdigest()
+
+
 def float_batch(
-    clips: Sequence, indices: Sequence[int], frames: int, device: torch.device | str | None = None
+    clips: Any, indices: Sequence[int] | range, frames: int, device: torch.device | str | None = None
 ) -> Tensor:
     """Stored clips as a model wants them: the first ``frames`` frames as ``(B, frames, C, H, W)`` float32 in [0, 1].
 
     Args:
-        clips: a ``MovingMNIST``, or anything whose items are uint8 clips ``(T, C, H, W)``.
+        clips: as for :func:`as_clips`.
         indices: which clips.
         frames: how many frames of each; what comes after them is cut off.
         device: where the batch shall be.
 
     Raises:
-        ValueError: not uint8 clips, or too short ones.
+        ValueError: not uint8 clips, clips of several shapes, or too short ones.
     """
-    if hasattr(clips, "batch"):
-        video = clips.batch(indices, device=device)
-    else:
-        # Copied, since a memory-mapped clip is read-only and torch would warn about sharing it.
-        items = [clips[i] for i in indices]
-        video = torch.stack([item if isinstance(item, Tensor) else torch.from_numpy(np.array(item)) for item in items])
-    if video.dtype != torch.uint8 or video.ndim != 5:
-        raise ValueError(
-            f"clips come as {video.dtype} batches of shape {tuple(video.shape)}, expected uint8 clips (T, C, H, W): "
-            "store pixels as 0..255."
+    check_counts(frames=frames)
+    video = as_clips(clips).batch(indices, device=device)
+    if not isinstance(video, Tensor) or video.dtype != torch.uint8 or video.ndim != 5:
+        came = (
+            f"{video.dtype} batches of shape {tuple(video.shape)}"
+            if isinstance(video, Tensor)
+            else type(video).__name__
         )
+        raise ValueError(f"clips come as {came}, expected uint8 clips (T, C, H, W): store pixels as 0..255.")
     if video.shape[1] < frames:
         raise ValueError(
             f"clips have {video.shape[1]} frames, expected at least past + horizon = {frames}: "
             f"make longer clips with MovingMNIST(..., frames={frames}), or ask for a shorter horizon."
         )
     return to_float(video[:, :frames].to(device))
+
+
+# Models -------------------------------------------------------------------------------------------------------------
+
+
+def check_model(model: Any) -> None:
+    """Raise unless ``model`` says how many frames it reads and predicts.
+
+    Raises:
+        ValueError: a plain function, or a model without ``past`` and ``horizon``.
+    """
+    if not isinstance(model, nn.Module):
+        raise ValueError(
+            f"model is a {type(model).__name__}, expected a torch.nn.Module: "
+            "put a plain function into the forward of one."
+        )
+    for name in ("past", "horizon"):
+        try:
+            check_counts(**{name: getattr(model, name, None)})
+        except ValueError as error:
+            raise ValueError(
+                f"model is a {type(model).__name__}, expected one with whole numbers past and horizon: "
+                "set self.past and self.horizon in its constructor."
+            ) from error
+
+
+def predict(model: Model, past: Tensor) -> Tensor:
+    """``model(past)``, checked to be what the model promises: ``(B, horizon, C, H, W)``.
+
+    Raises:
+        ValueError: another shape, or no tensor.
+    """
+    prediction = model(past)
+    check_prediction(prediction, model, past)
+    return prediction
+
+
+def check_prediction(prediction: Any, model: Model, past: Tensor) -> None:
+    """Raise unless ``prediction`` has the shape that ``model`` promises for ``past``.
+
+    Raises:
+        ValueError: another shape, or no tensor.
+    """
+    expected = (len(past), model.horizon, *past.shape[2:])
+    if not isinstance(prediction, Tensor) or prediction.shape != expected:
+        came = (
+            f"shape {tuple(prediction.shape)}" if isinstance(prediction, Tensor) else f"a {type(prediction).__name__}"
+        )
+        raise ValueError(
+            f"{type(model).__name__} predicted {came}, expected {expected}: "
+            "its forward must return (B, horizon, C, H, W)."
+        )
+
+
+def device_of(model: nn.Module) -> torch.device:
+    """Where a model is; the CPU for one without a single number."""
+    tensor = next(chain(model.parameters(), model.buffers()), None)
+    return torch.device("cpu") if tensor is None else tensor.device

@@ -6,7 +6,6 @@ model again: the architecture, the arguments of its constructor, and the card th
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import importlib.metadata
 import json
@@ -15,24 +14,18 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load as read_tensors
-from safetensors.torch import save as tensors_to_bytes
 from torch import Tensor, nn
 
-from vidlib.convlstm import ConvLSTM
+from vidlib.baselines import BESIDE_SCORES
+from vidlib.checks import did_you_mean
 from vidlib.files import atomic_write, sha256
-from vidlib.vit import VideoTransformer
+from vidlib.models.registry import MODELS
+from vidlib.tensors import first_mismatch, read_tensors, tensors_to_bytes
 
-ARCHITECTURES: dict[str, type[nn.Module]] = {  # a new model is one line here
-    "convlstm": ConvLSTM,
-    "video-transformer": VideoTransformer,
-}
 PRETRAINED = Path(__file__).parent / "pretrained"
 LARGEST_FILE = 16 * 2**20  # bytes of one shipped model
 LARGEST_FOLDER = 32 * 2**20  # bytes of all of them: everyone who clones the course downloads them
 
-FORMAT = 1
 CARD = {  # what a card must say, and what stands for it on the page; other keys are kept as they are
     "recipe": "Recipe",
     "data": "Training data",
@@ -54,7 +47,6 @@ _FILLED_IN = {  # what save_model itself writes into the card
     "vidlib": "vidlib",
     "weights_sha256": "SHA-256 of the file",
 }
-_BASELINES = ("copy-last", "all-black")
 
 
 def package_version() -> str:
@@ -71,7 +63,7 @@ def save_model(
     """Write a model's weights, architecture, constructor arguments and card as one safetensors file.
 
     Args:
-        model: an instance of one of :data:`ARCHITECTURES` with a ``config`` of JSON values.
+        model: an instance of one of :data:`MODELS` with a ``config`` of JSON values.
         path: where to; an old file survives until the new one is whole.
         card: how the model came to be, JSON values. Architecture, parameters and versions are filled in.
         dtype: ``torch.float32``, or ``torch.bfloat16`` for half the size: :func:`load_model` then gives the
@@ -97,16 +89,16 @@ def load_model(path: str | Path) -> nn.Module:
     path = Path(path)
     header, tensors = _read(path)
     name, config = header["architecture"], header["config"]
-    if name not in ARCHITECTURES:
+    if name not in MODELS:
         raise ValueError(
-            f"{path} holds the architecture {name!r}, expected one of {', '.join(ARCHITECTURES)}: update the package."
+            f"{path} holds the architecture {name!r}, expected one of {', '.join(MODELS)}: update the package."
         )
     try:
         with torch.random.fork_rng(devices=[]):
-            model = ARCHITECTURES[name](**config).float()
+            model = MODELS[name](**config).float()
     except (TypeError, ValueError, RuntimeError, ArithmeticError) as error:
         raise ValueError(f"{path} holds a config that {name} does not take ({error}): save the model again.") from error
-    if wrong := _first_mismatch(model.state_dict(), tensors):
+    if wrong := first_mismatch(model.state_dict(), tensors, (torch.bfloat16,)):
         raise ValueError(f"{path} does not fit {name} with its config: {wrong}; save the model again.")
     model.load_state_dict(tensors)  # casts bfloat16 to the model's float32
     return model.eval()
@@ -201,7 +193,7 @@ def check_card(card: dict[str, Any]) -> None:
     metrics = card["metrics"]
     if not isinstance(metrics, dict) or not all(isinstance(scores, dict) for scores in metrics.values()):
         raise ValueError("the card's metrics are expected as {'model': {'mse': 60.0}, 'copy-last': {'mse': 287.0}, …}.")
-    if missing := [row for row in ("model", *_BASELINES) if not metrics.get(row)]:
+    if missing := [row for row in ("model", *BESIDE_SCORES) if not metrics.get(row)]:
         raise ValueError(f"the card's metrics lack {', '.join(missing)}: a score is shown beside both baselines.")
 
 
@@ -209,22 +201,21 @@ def _to_bytes(model: nn.Module, card: dict[str, Any] | None, dtype: torch.dtype)
     """The whole file. The same weights and card give the same bytes, so hashes can be compared."""
     if dtype not in (torch.float32, torch.bfloat16):
         raise ValueError(f"dtype is {dtype}, expected torch.float32 or torch.bfloat16.")
-    name = next((name for name, kind in ARCHITECTURES.items() if type(model) is kind), None)
+    name = next((name for name, kind in MODELS.items() if type(model) is kind), None)
     if name is None:
         raise ValueError(
-            f"model is a {type(model).__name__}, expected one of {', '.join(ARCHITECTURES)}: "
-            "unwrap it, or add its class to vidlib.weights.ARCHITECTURES."
+            f"model is a {type(model).__name__}, expected one of {', '.join(MODELS)}: "
+            "unwrap it, or add its class to vidlib/models/registry.py."
         )
-    tensors = {
-        key: value.detach().to("cpu", dtype if value.is_floating_point() else None, copy=True).contiguous()
-        for key, value in model.state_dict().items()
-    }
+    if not isinstance(getattr(model, "config", None), dict):
+        raise ValueError(
+            f"{type(model).__name__} has no dict called config, expected its constructor's arguments in it."
+        )
+    tensors = {key: value.to(dtype if value.is_floating_point() else None) for key, value in model.state_dict().items()}
     header = {
-        "format": FORMAT,
         "architecture": name,
-        "config": getattr(model, "config", None),
+        "config": model.config,
         "vidlib": package_version(),
-        "weights": _body_hash(tensors_to_bytes(tensors)),
         "card": {
             "torch": torch.__version__,
             **(card or {}),
@@ -233,57 +224,16 @@ def _to_bytes(model: nn.Module, card: dict[str, Any] | None, dtype: torch.dtype)
             "vidlib": package_version(),
         },
     }
-    if not isinstance(header["config"], dict):
-        raise ValueError(
-            f"{type(model).__name__} has no dict called config, expected its constructor's arguments in it."
-        )
-    try:
-        # One metadata entry, because safetensors writes several in an order that changes from run to run.
-        return tensors_to_bytes(tensors, {"vidlib": json.dumps(header)})
-    except TypeError as error:
-        raise ValueError(f"config and card are expected as JSON values, but {error}: use text and numbers.") from error
+    return tensors_to_bytes(tensors, header)
 
 
 def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """The header that :func:`_to_bytes` wrote and the tensors, or a sentence on what is wrong with the file."""
-    if not path.is_file():
-        raise FileNotFoundError(f"{path} is not there: train a model first, or use load_pretrained with a shipped one.")
-    data = path.read_bytes()
-    try:
-        tensors = read_tensors(data)
-    except SafetensorError as error:
-        raise ValueError(f"{path} is truncated or no safetensors file ({error}): copy or save it again.") from error
-    start = 8 + int.from_bytes(data[:8], "little")
-    text = (json.loads(data[8:start]).get("__metadata__") or {}).get("vidlib")
-    try:
-        header = json.loads(text)
-        version = header["format"]
-        fields = header["architecture"], header["config"], header["card"], header["weights"]
-    except (TypeError, KeyError, ValueError) as error:
-        raise ValueError(
-            f"{path} has no model header of vidlib, expected a file that vidlib.weights.save_model wrote."
-        ) from error
-    if version != FORMAT or not isinstance(fields[1], dict) or not isinstance(fields[2], dict):
-        raise ValueError(f"{path} has format {version!r}, expected {FORMAT}: update the package or save it again.")
-    if _body_hash(data) != header["weights"]:
-        raise ValueError(f"{path} was changed or damaged after it was saved: copy or save it again.")
+    header, tensors = read_tensors(path)
+    for key, kind in (("architecture", str), ("config", dict), ("card", dict)):
+        if not isinstance(header.get(key), kind):
+            raise ValueError(f"{path} has no {key} in its header, expected a file of vidlib.weights.save_model.")
     return header, tensors
-
-
-def _body_hash(data: bytes) -> str:
-    """SHA-256 of the numbers of a safetensors file, without its header."""
-    return hashlib.sha256(memoryview(data)[8 + int.from_bytes(data[:8], "little") :]).hexdigest()
-
-
-def _first_mismatch(wanted: dict[str, Tensor], found: dict[str, Tensor]) -> str | None:
-    if missing := [key for key in wanted if key not in found]:
-        return f"{missing[0]} is missing"
-    if unknown := [key for key in found if key not in wanted]:
-        return f"{unknown[0]} is not part of the model"
-    for key, value in wanted.items():
-        if value.shape != found[key].shape:
-            return f"{key} has shape {tuple(found[key].shape)}, expected {tuple(value.shape)}"
-    return None
 
 
 def _write(path: Path, data: bytes) -> None:
@@ -298,19 +248,20 @@ def _index(folder: Path | None = None) -> dict[str, dict[str, str]]:
     try:
         index = json.loads(path.read_text(encoding="utf-8"))
         for entry in index.values():
-            entry["file"], entry["sha256"]
+            if Path(entry["file"]).name != entry["file"] or not re.fullmatch("[0-9a-f]{64}", entry["sha256"]):
+                raise ValueError(f"{entry} names no file of this folder")
     except (ValueError, AttributeError, TypeError, KeyError) as error:
-        raise ValueError(f"{path} is damaged, expected {{name: {{file, sha256}}}} in JSON: restore it.") from error
+        raise ValueError(
+            f"{path} is damaged, expected {{name: {{file, sha256}}}} in JSON, each a file of that folder: restore it."
+        ) from error
     return index
 
 
 def _pretrained_file(name: str) -> Path:
     index = _index()
     if name not in index:
-        close = difflib.get_close_matches(name, index, n=1, cutoff=0.4)
-        hint = f", did you mean {close[0]!r}?" if close else "."
         known = f"The shipped models are {', '.join(sorted(index))}." if index else "No model is shipped in this copy."
-        raise ValueError(f"no shipped model is called {name!r}{hint} {known}")
+        raise ValueError(f"no shipped model is called {name!r}, {did_you_mean(name, index)} {known}")
     path = PRETRAINED / index[name]["file"]
     if not path.is_file():
         raise FileNotFoundError(f"the weights of {name} are not at {path}: install the package or clone again.")

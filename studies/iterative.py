@@ -1,6 +1,6 @@
 """Iterative prediction, measured: chunk sizes to a horizon of 50 frames, and training through own predictions.
 
-``python -m benchmarks.iterative`` scores and writes ``iterative.md`` and ``iterative.png`` beside this file. Two
+``python -m studies.iterative`` scores and writes ``iterative.md`` and ``iterative.png`` beside this file. Two
 fine-tunings of the shipped transformer take the same number of passes through it: one on true frames only, one in
 which a second pass reads the prediction of the first and its error flows back through both.
 """
@@ -16,11 +16,12 @@ from matplotlib import pyplot as plt
 from torch import Tensor, nn
 
 from benchmarks.results import report
-from vidlib import evaluate, fit, recipes
+from vidlib import evaluate, fit
 from vidlib.baselines import AllBlack
 from vidlib.digits import load_digits
+from vidlib.machine import hardware
 from vidlib.metrics import Scores
-from vidlib.moving_mnist import MovingMNIST
+from vidlib.moving_mnist import TEST_SEED, MovingMNIST
 from vidlib.weights import load_model, load_pretrained, save_model
 
 START = "video-transformer"
@@ -74,7 +75,7 @@ def fine_tuned(passes: int, model_passes: int, out: Path, digits: str) -> nn.Mod
 def rows(model_passes: int, clips: int, out: Path, digits: str) -> dict[str, Scores]:
     """Scores to the full horizon by name: chunks of the shipped model, then both fine-tunings in whole predictions."""
     shipped = load_pretrained(START)
-    test = MovingMNIST(clips, digits=load_digits(digits, "test"), seed=recipes.TEST_SEED, frames=shipped.past + HORIZON)
+    test = MovingMNIST(clips, digits=load_digits(digits, "test"), seed=TEST_SEED, frames=shipped.past + HORIZON)
     models = {f"shipped, chunk {chunk}": (shipped, chunk) for chunk in CHUNKS}
     models["fine-tuned on true frames, chunk 10"] = fine_tuned(1, model_passes, out, digits), 10
     models["fine-tuned through its own predictions, chunk 10"] = fine_tuned(2, model_passes, out, digits), 10
@@ -98,7 +99,7 @@ def table(scores: dict[str, Scores], model_passes: int, command: str) -> str:
         figures = [f"{np.mean(score.per_frame['mse'][:n]):.1f}" for n in REPORTED]
         figures += [f"{np.mean(score.per_frame['sharpness'][:n]):.2f}" for n in REPORTED]
         lines.append(f"| {name} | {' | '.join(figures)} |")
-    lines += ["", f"{next(iter(scores.values())).data}; {recipes.hardware()}; `{command}`.", ""]
+    lines += ["", f"{next(iter(scores.values())).data}; {hardware()}; `{command}`.", ""]
     return "\n".join(lines)
 
 
@@ -124,7 +125,7 @@ def main() -> None:
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
     scores = rows(options.passes, options.clips, options.out, options.digits)
-    command = f"python -m benchmarks.iterative --passes {options.passes} --clips {options.clips}"
+    command = f"python -m studies.iterative --passes {options.passes} --clips {options.clips}"
     text = table(scores, options.passes, command)
     alt = "MSE per frame and sharpness of frames 11 to 60, one line per chunk size, fine-tuning and baseline."
     report(__file__, text, figure(scores), alt)

@@ -13,7 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vidlib.video import check_counts, check_video
+from vidlib.checks import check_choice, check_counts
+from vidlib.video import check_video
 
 
 class Attention(nn.Module):
@@ -165,6 +166,8 @@ class VideoTransformer(nn.Module):
         ValueError: numbers that do not fit together; in ``forward``, a wrong shape, dtype or range.
     """
 
+    SMALLEST = {"dim": 32, "heads": 2, "decoder": 32}
+
     def __init__(
         self,
         *,
@@ -188,8 +191,7 @@ class VideoTransformer(nn.Module):
         }  # fmt: skip
         check_counts(**{name: value for name, value in self.config.items() if name not in ("context", "feed")})
         check_counts(0, context=context)
-        if feed not in ("swiglu", "gelu"):
-            raise ValueError(f"feed is {feed!r}, expected 'swiglu' or 'gelu'.")
+        check_choice(["swiglu", "gelu"], feed=feed)
         if size % patch or patch % 2:
             raise ValueError(f"patch is {patch}, expected an even number that divides size, which is {size}.")
         if dim % (4 * heads):
@@ -218,6 +220,10 @@ class VideoTransformer(nn.Module):
         self.paint = nn.Sequential(
             nn.ConvTranspose2d(decoder, channels * half_patch**2, 4, stride=2, padding=1), nn.PixelShuffle(half_patch)
         )
+
+    def matrices(self) -> dict[int, list[nn.Parameter]]:
+        """What Muon trains: every linear layer is one matrix."""
+        return {1: [module.weight for module in self.modules() if isinstance(module, nn.Linear)]}
 
     def tokens(self, past: Tensor) -> Tensor:
         """Patches as tokens that know their place and time: ``(B, T, C, H, W)`` to ``(B, T, N, dim)``."""

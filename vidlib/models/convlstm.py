@@ -11,7 +11,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from vidlib.video import check_counts, check_video
+from vidlib.checks import check_counts, check_flags, check_numbers
+from vidlib.video import check_video
 
 State = tuple[Tensor, Tensor]  # hidden state H and memory cell C, each (B, hidden, h, w)
 
@@ -40,6 +41,10 @@ class ConvLSTMCell(nn.Module):
         self, inputs: int, hidden: int, kernel: int = 3, *, peephole: bool = False, forget_bias: float = 1.0
     ) -> None:
         super().__init__()
+        check_counts(0, inputs=inputs)
+        check_counts(hidden=hidden, kernel=kernel)
+        check_flags(peephole=peephole)
+        check_numbers(forget_bias=forget_bias)
         if kernel % 2 == 0:
             raise ValueError(f"kernel is {kernel}, expected an odd number: the map must keep its size.")
         self.hidden = hidden
@@ -136,6 +141,8 @@ class ConvLSTM(nn.Module):
         ValueError: numbers that do not fit together; in ``forward``, a wrong shape, dtype or range.
     """
 
+    SMALLEST = {"features": 8, "hidden": [8, 8], "kernel": 3}
+
     def __init__(
         self,
         *,
@@ -156,6 +163,8 @@ class ConvLSTM(nn.Module):
             raise ValueError(f"hidden is {hidden!r}, expected the channels of each layer, such as (64, 64).")
         check_counts(past=past, horizon=horizon, channels=channels, size=size, patch=patch, kernel=kernel)
         check_counts(features=features)
+        check_flags(peephole=peephole, shared=shared)
+        check_numbers(forget_bias=forget_bias)
         check_counts(**{f"hidden[{layer}]": count for layer, count in enumerate(hidden)})
         if size % patch:
             raise ValueError(f"size is {size}, expected a multiple of patch, which is {patch}.")
@@ -177,6 +186,10 @@ class ConvLSTM(nn.Module):
             nn.Conv2d(sum(hidden), features, 1), nn.GELU(),
             nn.Conv2d(features, depth, 3, padding=1), nn.PixelShuffle(patch),
         )  # fmt: skip
+
+    def matrices(self) -> dict[int, list[nn.Parameter]]:
+        """What Muon trains: the filters of the gates, four matrices on top of each other."""
+        return {4: [module.weight for module in self.modules() if getattr(module, "stacked", 0) == 4]}
 
     def encode(self, past: Tensor) -> tuple[list[Tensor], list[State]]:
         """Read the past: H of every layer and step ``(B, T, hidden, h, w)``, and every layer's last state."""

@@ -1,6 +1,6 @@
 """What the perceptual loss buys and costs: one fine-tuning of the shipped transformer with several weights λ.
 
-``python -m benchmarks.perceptual --vgg-weights FILE`` fine-tunes, scores and writes ``perceptual.md`` and
+``python -m studies.perceptual --vgg-weights FILE`` fine-tunes, scores and writes ``perceptual.md`` and
 ``perceptual.png`` beside this file. All runs see the same fresh clips in the same order, with the same steps and
 learning rates; λ = 0 is the control. Runs lie in ``runs/perceptual``; what is finished is not run again.
 """
@@ -19,10 +19,12 @@ from torch import Tensor, nn
 
 from benchmarks import training_speed
 from benchmarks.results import report
-from vidlib import recipes, viz
+from vidlib import recipes, runs, viz
+from vidlib.history import read_history
+from vidlib.machine import hardware
 from vidlib.metrics import Scores, evaluate
+from vidlib.moving_mnist import validation_clips
 from vidlib.perceptual import PerceptualLoss, PerceptualMSE
-from vidlib.training import read_history
 from vidlib.video import float_batch
 from vidlib.weights import load_model, load_pretrained
 
@@ -84,14 +86,14 @@ def run(
     losses: dict[str, PerceptualLoss], clips: int, test_clips: int, out: Path, digits: str, vgg_weights: str | None
 ) -> list[Row]:
     """Fine-tune and score every row; the control first."""
-    validation = recipes.validation_clips(digits, 256)
-    test = recipes.test_clips(digits, test_clips)
+    validation = validation_clips(digits, 256)
+    test = test_clips(digits, test_clips)
     rows = []
     for (backbone, share), weight in {("vgg19", 0.0): 0.0, **weights(losses, validation)}.items():
         folder = out / f"{clips}-{backbone}-{share:g}"
         if not (folder / "model.safetensors").exists():
             file = vgg_weights if backbone == "vgg19" else None
-            recipes.train(recipe(clips, weight, backbone), folder, digits=digits, vgg_weights=file, resume=True)
+            runs.train(recipe(clips, weight, backbone), folder, digits=digits, vgg_weights=file, resume=True)
         model = load_model(folder / "model.safetensors")
         on_validation = _predict(model, validation)
         on_test = _predict(model, test, 256)
@@ -148,7 +150,7 @@ def table(rows: list[Row], seconds: dict[str, float], clips: int, command: str) 
         "",
         f"{RULE} That is λ = {best.weight:g}.",
         "",
-        f"{rows[0].test.data}; {recipes.hardware()}; `{command}`.",
+        f"{rows[0].test.data}; {hardware()}; `{command}`.",
     ]
     return "\n".join([*lines, ""])
 
@@ -192,7 +194,7 @@ def main() -> None:
     options = parser.parse_args()
     losses = {"vgg19": PerceptualLoss("vgg19", options.vgg_weights), "digits": PerceptualLoss("digits")}
     rows = run(losses, options.clips, options.test_clips, options.out, options.digits, options.vgg_weights)
-    command = f"python -m benchmarks.perceptual --clips {options.clips} --test-clips {options.test_clips}"
+    command = f"python -m studies.perceptual --clips {options.clips} --test-clips {options.test_clips}"
     text = table(rows, seconds_per_step(losses), options.clips, command)
     alt = "MSE, sharpness and both distances against the share of the perceptual term, one line per backbone."
     report(__file__, text, figure(rows), alt)

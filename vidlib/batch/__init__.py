@@ -1,0 +1,1 @@
+"""Notebooks as batch jobs: one, all of them, or a whole grid of parameters."""

@@ -1,0 +1,81 @@
+"""For authors: run the notebooks and save what they show in the course itself."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from vidlib.batch.run import environment, jobs, notebooks, read_profile, run_notebook, run_notebooks
+from vidlib.files import atomic_write
+
+_SHOWN_GIFS = ("VIDLIB_GIFS", "datavisualization")  # set for kernels that shall write what README and notebooks show
+
+
+def refresh_notebooks(names: Sequence[str] = (), out: str | Path = "runs/refresh", *, progress: bool = True) -> None:
+    """Run notebooks at the laptop profile and save their new outputs, and the GIFs, in the course itself.
+
+    Args:
+        names: the first letters of the notebooks to run, such as ``"02"``; none runs all.
+        out: folder for what else they write.
+
+    Raises:
+        ValueError: no notebook of that name.
+        NotebookFailed: as :func:`run_notebook`; that notebook is left as it was.
+    """
+    import nbformat
+
+    chosen = [path for path in notebooks() if not names or path.name.startswith(tuple(names))]
+    if not chosen:
+        raise ValueError(f"no notebook begins with {' or '.join(names)}: there are {[p.stem for p in notebooks()]}.")
+    for path in chosen:
+        with environment(*_SHOWN_GIFS):
+            executed = nbformat.read(run_notebook(path, out, progress=progress), as_version=4)
+        for place in (executed, *executed.cells):
+            place.metadata.pop("papermill", None)  # when and where it ran is no part of the lesson
+        for cell in executed.cells:
+            cell.metadata.pop("execution", None)
+            if not cell.metadata.get("tags", True):
+                del cell.metadata["tags"]
+            cell.get("outputs", [])[:] = _joined(cell.get("outputs", []))
+        with atomic_write(path) as file:
+            nbformat.write(executed, file)
+
+
+def rebuild_gifs(digits: str = "mnist", out: str | Path = "runs/for-gifs") -> None:
+    """Rebuild the GIFs that the course shows from the shipped weights, by the smoke runs of the notebooks.
+
+    Args:
+        digits: as in :func:`vidlib.digits.load_digits`.
+        out: folder for what else the notebooks write.
+    """
+    with environment(*_SHOWN_GIFS):
+        run_notebooks("smoke", out, {"DIGITS": digits})
+
+
+def _joined(outputs: list[Any]) -> list[Any]:
+    """Neighbouring pieces of one stream as one output, however the kernel happened to cut it."""
+    joined: list[Any] = []
+    for output in outputs:
+        same = joined and output.output_type == joined[-1].output_type == "stream" and output.name == joined[-1].name
+        if same:
+            joined[-1].text += output.text
+        else:
+            joined.append(output)
+    return joined
+
+
+def prepare_notebooks(profile: str | Path, out: str | Path) -> list[Path]:
+    """Copy all notebooks with a profile's parameters injected and the saved outputs kept, without running them.
+
+    ``pytest --nbval-lax`` on the copies executes each notebook at that profile and compares its outputs in one go.
+    """
+    import papermill
+
+    out = Path(out).resolve()
+    out.mkdir(parents=True, exist_ok=True)
+    targets = []
+    for path, own in jobs(read_profile(profile)):
+        targets.append(out / path.name)
+        papermill.execute_notebook(path, targets[-1], own, prepare_only=True)
+    return targets

@@ -1,0 +1,118 @@
+"""The small checks that stand at every public door: one clear sentence for what came, what was expected, what to do.
+
+They need nothing but Python, so that the command line can use them before anything heavy is loaded.
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Iterable
+from numbers import Integral, Real
+from typing import Any
+
+
+def did_you_mean(name: object, known: Iterable[str]) -> str:
+    """What to say after "there is no ``name``": the nearest known name, or all of them.
+
+    >>> did_you_mean("EPOCH", ["EPOCHS", "SEED"])
+    "did you mean 'EPOCHS'?"
+    >>> did_you_mean("x", ["EPOCHS", "SEED"])
+    'expected one of EPOCHS, SEED.'
+    """
+    known = list(known)
+    lower = {other.lower(): other for other in known}
+    near = difflib.get_close_matches(str(name).lower(), lower, n=1, cutoff=0.5)
+    return f"did you mean {lower[near[0]]!r}?" if near else f"expected one of {', '.join(known) or 'none'}."
+
+
+def check_choice(known: Iterable[str], /, **values: object) -> None:
+    """Raise unless every one of ``values`` is a name in ``known``.
+
+    Raises:
+        ValueError: the sentence names the first that is not.
+
+    >>> check_choice(["adam", "muon"], optimizer="adm")
+    Traceback (most recent call last):
+    ValueError: optimizer is 'adm', did you mean 'adam'?
+    """
+    known = list(known)
+    for name, value in values.items():
+        if not isinstance(value, str) or value not in known:
+            raise ValueError(f"{name} is {value!r}, {did_you_mean(value, known)}")
+
+
+def check_counts(lowest: int = 1, /, *, highest: int | None = None, **counts: object) -> None:
+    """Raise unless every one of ``counts`` is a whole number from ``lowest`` to ``highest``.
+
+    Raises:
+        ValueError: the sentence names the first that is not.
+
+    >>> check_counts(frames=20, patch=0)
+    Traceback (most recent call last):
+    ValueError: patch is 0, expected a whole number of at least 1.
+    """
+    expected = f"of at least {lowest}" if highest is None else f"from {lowest} to {highest}"
+    for name, value in counts.items():
+        whole = isinstance(value, Integral) and not isinstance(value, bool)
+        if not whole or value < lowest or (highest is not None and value > highest):
+            raise ValueError(f"{name} is {value!r}, expected a whole number {expected}.")
+
+
+def check_numbers(
+    lowest: float = -math.inf, highest: float = math.inf, /, *, open: bool = False, **values: object
+) -> None:
+    """Raise unless every one of ``values`` is a finite number from ``lowest`` to ``highest``.
+
+    Args:
+        open: whether the lowest number itself is too low.
+
+    Raises:
+        ValueError: the sentence names the first that is not.
+
+    >>> check_numbers(0, open=True, lr=0.0)
+    Traceback (most recent call last):
+    ValueError: lr is 0.0, expected a number above 0.
+    >>> check_numbers(0, 1, warmup=float("nan"))
+    Traceback (most recent call last):
+    ValueError: warmup is nan, expected a number from 0 to 1.
+    """
+    low = f"above {lowest:g}" if open else f"of at least {lowest:g}"
+    expected = {
+        (True, True): "a finite number",
+        (True, False): f"a number of at most {highest:g}",
+        (False, True): f"a number {low}",
+        (False, False): f"a number {low} and at most {highest:g}"
+        if open
+        else f"a number from {lowest:g} to {highest:g}",
+    }[math.isinf(lowest), math.isinf(highest)]
+    for name, value in values.items():
+        number = isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
+        if not number or value > highest or value < lowest or (open and value == lowest):
+            raise ValueError(f"{name} is {value!r}, expected {expected}.")
+
+
+def check_flags(**values: object) -> None:
+    """Raise unless every one of ``values`` is ``True`` or ``False``.
+
+    Raises:
+        ValueError: the sentence names the first that is not.
+
+    >>> check_flags(peephole="no")
+    Traceback (most recent call last):
+    ValueError: peephole is 'no', expected True or False.
+    """
+    for name, value in values.items():
+        if not isinstance(value, bool):
+            raise ValueError(f"{name} is {value!r}, expected True or False.")
+
+
+def check_texts(**values: Any) -> None:
+    """Raise unless every one of ``values`` is a text with something in it.
+
+    Raises:
+        ValueError: the sentence names the first that is not.
+    """
+    for name, value in values.items():
+        if not isinstance(value, str) or not value.strip():
+            raise ValueError(f"{name} is {value!r}, expected a text that is not empty.")

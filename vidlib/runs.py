@@ -1,0 +1,299 @@
+"""A training's folder: what weights it starts from, what made it, and how its result is shipped."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shlex
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from vidlib.baselines import BASELINES, BESIDE_SCORES
+from vidlib.digits import Digits, describe, load_digits
+from vidlib.files import user_path
+from vidlib.history import COUNTS, History, read_history, write_history
+from vidlib.machine import fast_precision, hardware, has_compiler
+from vidlib.metrics import evaluate
+from vidlib.moving_mnist import MovingMNIST, test_clips, validation_clips
+from vidlib.perceptual import PerceptualLoss, PerceptualMSE
+from vidlib.recipes import Recipe, build
+from vidlib.tensors import first_mismatch, read_tensors
+from vidlib.training import fit, read_checkpoint
+from vidlib.weights import PRETRAINED, load_trained, model_card, publish, save_model
+
+# what a training may change on its way: it can be resumed elsewhere, and its weights be trained on elsewhere
+_MACHINE = "hardware", "precision", "torch"
+
+
+@dataclass
+class Lineage:
+    """What weights have behind them when a training starts from them, as far as it is known."""
+
+    history: History = field(default_factory=list)
+    seeds: list[int] = field(default_factory=list)
+    commands: list[str] = field(default_factory=list)
+    machine: dict[str, str] = field(default_factory=dict)  # hardware, precision and torch
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a training's folder holds: all of one epoch, verified."""
+
+    facts: dict[str, Any]
+    history: History
+    model: nn.Module
+
+    @property
+    def recipe(self) -> Recipe:
+        return Recipe(**self.facts["recipe"])
+
+    @property
+    def best(self) -> dict[str, float]:
+        """The row of the history whose weights the model has."""
+        return min(self.history, key=lambda row: row["validation_mse"])
+
+
+def train(
+    recipe: Recipe,
+    out: str | Path,
+    *,
+    digits: str | Path = "auto",
+    vgg_weights: str | Path | None = None,
+    resume: bool = False,
+    device: str | torch.device | None = None,
+    progress: bool = True,
+    on_epoch: Callable[[nn.Module, dict[str, float]], None] | None = None,
+) -> tuple[nn.Module, History]:
+    """Train a recipe; the weights end as ``out/model.safetensors``.
+
+    Args:
+        recipe: from :func:`vidlib.recipes.recipe`.
+        out: folder for the run, see :func:`vidlib.fit`.
+        digits: see :func:`vidlib.digits.load_digits`; train and validation digits never share an image.
+        vgg_weights: the backbone's file where the recipe has a perceptual loss; ``None`` is torchvision's download.
+        resume, device, progress, on_epoch: see :func:`vidlib.fit`.
+
+    Returns:
+        the model with the averaged weights of its best validation epoch, and the history.
+
+    Raises:
+        ValueError, RuntimeError: as :func:`vidlib.fit`; also weights to start from that are of another model.
+    """
+    out, training = user_path(out), load_digits(digits, "train")
+    model = build(recipe)
+    loss = (
+        PerceptualMSE(recipe.perceptual, PerceptualLoss(recipe.backbone, vgg_weights))
+        if recipe.perceptual
+        else F.mse_loss
+    )
+    found = read_checkpoint(out) if resume else None
+    if found:
+        facts = _went_on(found["facts"] or {}, recipe, training, device)
+    else:
+        lineage = _load_start(model, recipe.start, recipe.seed) if recipe.start else Lineage()
+        facts = _facts(recipe, training, device) | {"before": dataclasses.asdict(lineage)}
+    history = fit(
+        model,
+        MovingMNIST(recipe.epochs * recipe.clips_per_epoch, digits=training, seed=recipe.seed),
+        validation_clips(training.source, recipe.validation_clips),
+        out=out,
+        settings=recipe.settings(),
+        loss=loss,
+        device=device,
+        compile=recipe.compile and has_compiler(device),
+        resume=resume,
+        progress=progress,
+        on_epoch=on_epoch,
+        facts=facts,
+    )
+    save_model(model, out / "model.safetensors", card={"recipe": dataclasses.asdict(recipe)})
+    return model, history
+
+
+def publish_run(
+    run: str | Path,
+    name: str,
+    *,
+    clips: int = 10_000,
+    digits: str | Path = "auto",
+    folder: str | Path | None = None,
+    device: str | torch.device | None = None,
+    progress: bool = True,
+) -> Path:
+    """Score the best weights of a training folder as they would be shipped, and ship them with a model card.
+
+    The training need not be over: the card says how many of its epochs the weights have seen.
+
+    Args:
+        run: folder of :func:`train`.
+        name: under which :func:`vidlib.load_pretrained` finds them.
+        clips: test clips to score on.
+        digits: of the test clips.
+        folder: the package's own ``pretrained`` where not given.
+        device, progress: see :func:`vidlib.evaluate`.
+
+    Raises:
+        FileNotFoundError: the folder holds no run.
+        ValueError, RuntimeError: what it holds is damaged, or its files do not belong together.
+    """
+    found = read_run(run)
+    before, recipe, best = Lineage(**found.facts["before"]), found.recipe, found.best
+    # scored as shipped: rounded to bfloat16
+    found.model.load_state_dict({key: value.bfloat16() for key, value in found.model.state_dict().items()})
+    test = test_clips(digits, clips)
+    models = {"model": found.model, **{key: BASELINES[key]() for key in BESIDE_SCORES}}
+    scores = {key: evaluate(m, test, device=device, progress=progress) for key, m in models.items()}
+    whole = _counted_on(before.history, found.history)
+    hours = sum(row["seconds"] for row in whole) / 3600
+    card = {
+        "recipe": found.facts["recipe"],
+        "data": found.facts["data"],
+        "digits_sha256": found.facts["digits_sha256"],
+        "clips_seen": whole[len(before.history) + found.history.index(best)]["clips"],
+        "clip_seeds": [*before.seeds, recipe.seed],
+        "epochs": f"{best['epoch']} of {recipe.epochs}, the best of {found.history[-1]['epoch']} on validation clips",
+        "test": test.describe(),
+        "metrics": {key: s.overall for key, s in scores.items()},
+        **_both_machines(before.machine, found.facts),
+        "duration": f"{hours:.2f} hours of wall time for {whole[-1]['epoch']} epochs",
+        "date": time.strftime("%Y-%m-%d"),
+        "trained_with": "; then ".join([*before.commands, found.facts["command"]]),
+        "scored_with": f"python -m vidlib score {name} --clips {clips} --digits {test.digits.source}",
+    }
+    shipped = publish(found.model, name, card, folder=folder)
+    write_history(whole, shipped.with_name(f"{name}-history.csv"))
+    return shipped
+
+
+def read_run(folder: str | Path) -> Run:
+    """What :func:`train` left in a folder: from its checkpoint, or from the files that follow from it.
+
+    Raises:
+        FileNotFoundError: the folder holds no run.
+        ValueError, RuntimeError: something in it is damaged, or its files do not belong to one epoch.
+    """
+    folder = user_path(folder)
+    if saved := read_checkpoint(folder):
+        if not saved["facts"]:
+            raise ValueError(f"{folder} holds a training without a recipe, expected one of vidlib.runs.train.")
+        return Run(saved["facts"], saved["history"], _with_weights(saved["facts"], saved["best"], folder))
+    for file in ("run.json", "history.csv"):
+        if not (folder / file).exists():
+            raise FileNotFoundError(f"{folder} has no {file}, expected the folder of a training: name its --out.")
+    try:
+        facts = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+        Recipe(**facts["recipe"]), Lineage(**facts["before"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{folder / 'run.json'} is damaged ({error}): copy it again.") from error
+    history, (file, header, tensors) = read_history(folder / "history.csv"), _read_best(folder)
+    run = Run(facts, history, _with_weights(facts, tensors, file))
+    if not history or header.get("epoch", run.best["epoch"]) != run.best["epoch"]:
+        raise ValueError(
+            f"{file} holds the weights of epoch {header.get('epoch')}, and the best in history.csv is another: "
+            "resume the training once, or copy its folder whole."
+        )
+    return run
+
+
+def _read_best(folder: Path) -> tuple[Path, dict[str, Any], dict[str, Tensor]]:
+    """The best weights in a folder without a checkpoint. A training that is over has them as a model as well."""
+    try:
+        return folder / "best.safetensors", *read_tensors(folder / "best.safetensors")
+    except (ValueError, FileNotFoundError):
+        if not (folder / "model.safetensors").exists():
+            raise
+        return folder / "model.safetensors", *read_tensors(folder / "model.safetensors")
+
+
+def _with_weights(facts: Mapping[str, Any], tensors: Mapping[str, Tensor], where: Path) -> nn.Module:
+    model = build(Recipe(**facts["recipe"]))
+    if wrong := first_mismatch(model.state_dict(), tensors):
+        raise ValueError(
+            f"{where} does not hold the model of its recipe: {wrong}; copy the folder of the training again."
+        )
+    model.load_state_dict(tensors)
+    return model
+
+
+def _load_start(model: nn.Module, start: str, seed: int) -> Lineage:
+    """Copy weights into a fresh model; returns what they have behind them."""
+    if user_path(start).is_dir():
+        run = read_run(start)
+        trained, history, before = run.model, run.history, Lineage(**run.facts["before"])
+        before.seeds.append(run.recipe.seed)
+        before.commands.append(run.facts["command"])
+        before.machine = _both_machines(before.machine, run.facts)
+    else:
+        trained, card = load_trained(start), model_card(start)
+        file = PRETRAINED / f"{start}-history.csv"
+        history = read_history(file) if file.exists() else []
+        seeds = card.get("clip_seeds", [card["recipe"]["seed"]] if "recipe" in card else [])
+        commands = [card["trained_with"]] if "trained_with" in card else []
+        before = Lineage([], seeds, commands, _both_machines({}, card))
+    if type(trained) is not type(model) or trained.config != model.config:
+        raise ValueError(
+            f"{start} is a {type(trained).__name__} with {trained.config}, expected a {type(model).__name__} with "
+            f"{model.config}: start from weights of the same model."
+        )
+    if seed in before.seeds:
+        raise ValueError(f"{start} has seen the clips of seed {seed} already: choose another seed for fresh ones.")
+    model.load_state_dict(trained.state_dict())
+    if history:  # the weights are those of the best epoch: what came after is not in them
+        best = min(range(len(history)), key=lambda i: history[i]["validation_mse"])
+        before.history = _counted_on(before.history, history[: best + 1])
+    return before
+
+
+def _counted_on(before: History, history: History) -> History:
+    """Two trainings of the same weights as one: epochs, steps and clips are counted on."""
+    last = before[-1] if before else {}
+    return before + [row | {name: last.get(name, 0) + row[name] for name in COUNTS} for row in history]
+
+
+def _both_machines(was: Mapping[str, str], now: Mapping[str, str]) -> dict[str, str]:
+    """Hardware, precision and torch of two parts of a training, each different one named once."""
+    parts = {name: [p for facts in (was, now) for p in facts.get(name, "").split("; then ")] for name in _MACHINE}
+    return {name: "; then ".join(dict.fromkeys(filter(None, each))) for name, each in parts.items()}
+
+
+def _facts(recipe: Recipe, digits: Digits, device: str | torch.device | None) -> dict[str, Any]:
+    """What the model card will have to say and nobody remembers afterwards."""
+    # the last part of a full path is enough: a card must not tell where on whose machine it was
+    words = [_without_folders(word) for word in sys.argv[1:]]
+    # python -m says which module it ran; a notebook's kernel is such a module too, and no command to repeat
+    module = getattr(getattr(sys.modules["__main__"], "__spec__", None), "name", "").removesuffix(".__main__")
+    by_module = module.partition(".")[0] in ("vidlib", "benchmarks", "studies")
+    return {
+        "recipe": dataclasses.asdict(recipe) | {"start": _without_folders(recipe.start)},
+        "data": f"fresh clips of {describe(digits)}",
+        "digits_sha256": digits.sha256,
+        "hardware": hardware(),
+        "precision": "bfloat16 products" if fast_precision(device) == "bf16" else "float32",
+        "command": shlex.join(["python", "-m", module, *words])
+        if by_module
+        else "vidlib.runs.train in a notebook or script",
+        "torch": torch.__version__,
+    }
+
+
+def _without_folders(word: str) -> str:
+    """A word of a command; of a full path in it, only the last part: ``start=/there/it/is`` becomes ``start=is``."""
+    name, equals, value = word.rpartition("=")
+    return f"{name}{equals}{Path(value).name}" if Path(value).is_absolute() else word
+
+
+def _went_on(
+    was: Mapping[str, Any], recipe: Recipe, digits: Digits, device: str | torch.device | None
+) -> dict[str, Any]:
+    """The facts of a resumed run: those it began with, how long it shall be now, and both machines."""
+    now = _facts(recipe, digits, device)
+    begun = {**now, "before": dataclasses.asdict(Lineage()), **was}
+    return begun | _both_machines(begun, now) | {"recipe": begun["recipe"] | {"epochs": recipe.epochs}}

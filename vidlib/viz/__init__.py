@@ -1,0 +1,48 @@
+"""Every picture of the course. Figures stay outside pyplot: hand them to :func:`show` with an alt text."""
+
+from vidlib.viz.animations import clips_gif, comparison_frames, comparison_gif, save_gif
+from vidlib.viz.figures import attention_overlay, film_strip, history_curves, horizon_curves, trajectory_plot
+from vidlib.viz.show import show, show_gif
+from vidlib.viz.style import (
+    BLUE,
+    COLORS,
+    GREEN,
+    INK,
+    ORANGE,
+    PURPLE,
+    RULE,
+    SKY,
+    STYLE,
+    VERMILION,
+    apply_style,
+    style,
+)
+from vidlib.viz.widgets import explore, player
+
+__all__ = [
+    "BLUE",
+    "COLORS",
+    "GREEN",
+    "INK",
+    "ORANGE",
+    "PURPLE",
+    "RULE",
+    "SKY",
+    "STYLE",
+    "VERMILION",
+    "apply_style",
+    "attention_overlay",
+    "clips_gif",
+    "comparison_frames",
+    "comparison_gif",
+    "explore",
+    "film_strip",
+    "history_curves",
+    "horizon_curves",
+    "player",
+    "save_gif",
+    "show",
+    "show_gif",
+    "style",
+    "trajectory_plot",
+]

@@ -1,0 +1,107 @@
+"""The one style of every picture, and the clips that they are drawn from.
+
+White paper, so that a figure reads on dark and on light pages, and the colour-blind-safe colours of Okabe & Ito
+("Color Universal Design", 2008). Values are clipped to [0, 1] for showing only.
+
+A clip is ``(T, C, H, W)`` with one channel (gray) or three (red, green, blue), or ``(T, H, W)``; tensor or array, uint8
+or float in [0, 1].
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+import torch
+from matplotlib.colors import LinearSegmentedColormap
+
+from vidlib.video import check_video
+
+BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY = "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9"
+COLORS = (BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY)
+INK, RULE = "#222222", "#DDDDDD"
+STYLE = {
+    "figure.facecolor": "white",
+    "savefig.facecolor": "white",
+    "axes.facecolor": "white",
+    "axes.prop_cycle": mpl.cycler(color=COLORS),
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.titlelocation": "left",
+    "axes.titlesize": 11,
+    "axes.titleweight": "bold",
+    "axes.labelsize": 10,
+    "grid.color": RULE,
+    "grid.linewidth": 0.6,
+    "font.size": 10,
+    "lines.linewidth": 2.0,
+    "lines.markersize": 4.5,
+    **dict.fromkeys(("text.color", "axes.edgecolor", "axes.labelcolor", "xtick.color", "ytick.color"), INK),
+}
+# Black where the prediction is right; an odd number of levels gives exactly 0 a level of its own.
+ERROR_MAP = LinearSegmentedColormap.from_list("error", ["#A6DBFF", BLUE, "black", VERMILION, "#FFD08A"], N=65)
+ERROR_KEY = "blue too dark, black correct, orange too bright"
+
+DPI = 160  # a 64-pixel frame of 0.8 inch is enlarged exactly twice
+
+
+@contextlib.contextmanager
+def style() -> Iterator[None]:
+    """The figure style of the course, for the length of a ``with`` block."""
+    with mpl.rc_context(STYLE):
+        yield
+
+
+def apply_style() -> None:
+    """Make the figure style of the course the default of this session."""
+    mpl.rcParams.update(STYLE)
+
+
+def as_clip(video: Any, name: str = "clip") -> np.ndarray:
+    """One clip as float32 ``(T, H, W)``, or ``(T, H, W, 3)`` where it has colours.
+
+    Raises:
+        ValueError: it is none.
+    """
+    try:
+        array = video.detach().cpu() if isinstance(video, torch.Tensor) else torch.tensor(np.asarray(video))
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise ValueError(f"{name} is a {type(video).__name__}, expected a tensor or array (T, C, H, W).") from error
+    if array.ndim == 3:
+        array = array[:, None]
+    if array.ndim != 4 or array.shape[1] not in (1, 3):
+        hint = " Choose one clip of the batch with video[0]." if array.ndim == 5 else ""
+        raise ValueError(
+            f"{name} has shape {tuple(array.shape)}, expected one clip (T, C, H, W) of 1 or 3 channels, "
+            f"or (T, H, W).{hint}"
+        )
+    if array.dtype == torch.uint8:
+        array = array / 255
+    check_video(array[None], name, channels=None)
+    clip = array.float().numpy()
+    return clip[:, 0] if clip.shape[1] == 1 else np.moveaxis(clip, 1, -1)
+
+
+def as_clip_batch(videos: Any, name: str = "clips") -> np.ndarray:
+    """One clip, or a batch ``(B, T, C, H, W)``, as float32 ``(B, T, H, W)`` or ``(B, T, H, W, 3)``.
+
+    Raises:
+        ValueError: no clips, or clips of several shapes.
+    """
+    if getattr(videos, "ndim", 4) < 5 and not isinstance(videos, list | tuple):
+        videos = [videos]
+    clips = [as_clip(video, name) for video in videos]
+    if not clips or any(clip.shape != clips[0].shape for clip in clips):
+        raise ValueError(
+            f"{name} has clips of shapes {sorted({c.shape for c in clips})} as (T, H, W), expected one shape for all."
+        )
+    return np.stack(clips)
+
+
+def without_colour(error: np.ndarray) -> np.ndarray:
+    """The mean over the channels of what has three of them: an error is drawn in one scale."""
+    return error.mean(-1) if error.shape[-1:] == (3,) else error
