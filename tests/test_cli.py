@@ -9,7 +9,7 @@ import sys
 import pytest
 import torch
 
-from vidlib import batch, recipes, weights
+from vidlib import recipes, weights
 from vidlib.__main__ import main
 from vidlib.history import read_history
 from vidlib.moving_mnist import test_clips
