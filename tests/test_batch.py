@@ -304,7 +304,7 @@ def raises(error):
 @pytest.mark.parametrize(
     ("error", "expected", "sentence"),
     [
-        (KeyboardInterrupt(), KeyboardInterrupt, ""),
+        (KeyboardInterrupt("Ctrl-C"), KeyboardInterrupt, "Ctrl-C"),
         (OSError(28, "No space left on device"), OSError, r"could not be executed \(No space left.*is as it was"),
         (PapermillExecutionError(1, 3, "", "ValueError", "no", []), run.NotebookFailed, r"stopped in cell \[3\]"),
         (DeadKernelError("Kernel died"), run.NotebookFailed, "kernel of 01_lesson.ipynb died"),
