@@ -44,7 +44,7 @@ def test_setup_installs_this_version(notebook):
 
 
 def test_notebook_runs_at_the_smoke_profile(notebook, tmp_path):
-    smoke = {path: own for path, own in batch.jobs(batch.read_profile("smoke"))}[notebook]
+    smoke = dict(batch.jobs(batch.read_profile("smoke")))[notebook]
     assert smoke, "the smoke profile sets none of this notebook's parameters: it would run at the laptop profile"
     executed = nbformat.read(batch.run_notebook(notebook, tmp_path, smoke, progress=False), as_version=4)
     assert list(notebook_form._outputs(executed)) == []

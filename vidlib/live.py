@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from vidlib import viz
 from vidlib.checks import check_flags
 from vidlib.history import History
+from vidlib.iterative import rollout
 from vidlib.recipes import Recipe
-from vidlib.rollout import rollout
 from vidlib.runs import train
 
 _STRIPS = 5  # at most a handful of strips, also in a long training
