@@ -13,7 +13,8 @@ import vidlib
 
 def test_a_name_is_what_it_says_whatever_was_imported_before():
     rooms = "training, metrics, weights, iterative, perceptual, moving_mnist, course, viz, models.convlstm, models.vit"
-    code = f"import vidlib.{rooms.replace(', ', ', vidlib.')}\nprint(*(type(getattr(vidlib, n)).__name__ for n in vidlib.__all__))"
+    imports = f"import vidlib.{rooms.replace(', ', ', vidlib.')}"
+    code = f"{imports}\nprint(*(type(getattr(vidlib, name)).__name__ for name in vidlib.__all__))"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
     kinds = dict(zip(vidlib.__all__, run.stdout.split(), strict=True))
     assert [name for name, kind in kinds.items() if kind == "module"] == ["viz"], run.stderr
