@@ -193,9 +193,7 @@ def _run(options: argparse.Namespace) -> None:
 
 def _yaml(file: str) -> str:
     if not file.endswith((".yaml", ".yml")):
-        raise ValueError(
-            f"--file is {file!r}, expected a file that ends in .yaml; smoke, laptop, full are --profile."
-        )
+        raise ValueError(f"--file is {file!r}, expected a file that ends in .yaml; smoke, laptop, full are --profile.")
     return file
 
 
@@ -270,7 +268,7 @@ def _parser() -> argparse.ArgumentParser:
     publish.add_argument("name", help="under which load_pretrained finds them")
     _add_test_options(publish)
 
-    run = command("run", _run, "executed notebooks are whole, and *.partial.ipynb shows the rest; run the command again.",
+    run = command("run", _run, "executed notebooks are whole, *.partial.ipynb shows the rest; run the command again.",
                   "execute one notebook, or all of them and print the result table")  # fmt: skip
     run.add_argument("notebook", nargs="?", help="a notebook; none runs all")
     run.add_argument("--profile", help="smoke, laptop or full; laptop where neither this nor --file is given")
