@@ -12,12 +12,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from vidlib import recipes, runs, weights
+from vidlib import moving_mnist, recipes, runs, weights
 from vidlib.__main__ import main
 from vidlib.batch import authoring, run
 from vidlib.batch import sweep as sweeps
 from vidlib.history import read_history
-from vidlib.moving_mnist import test_clips
 
 TINY = ["--set", "epochs=2", "clips_per_epoch=4", "batch_size=2", "validation_clips=2", "hidden=[2]"]
 TRAIN = ["train", "convlstm", "--profile", "smoke", "--digits", "builtin", "--device", "cpu"]
@@ -77,8 +76,8 @@ def test_an_interrupted_training_goes_on_with_resume(trained, tmp_path, monkeypa
     assert "belongs to a run with lr=" in failed(capsys, *TRAIN, "--out", out, "--resume", *TINY, "lr=0.5")
     assert main([*TRAIN, "--out", out, "--resume", *TINY]) == 0
     names = ("epoch", "steps", "clips", "lr", "train_loss", "validation_mse")
-    runs = [read_history(folder / "history.csv") for folder in (tmp_path / "out", trained)]
-    resumed, straight = ([[row[name] for name in names] for row in run] for run in runs)
+    histories = [read_history(folder / "history.csv") for folder in (tmp_path / "out", trained)]
+    resumed, straight = ([[row[name] for name in names] for row in history] for history in histories)
     assert resumed == straight
 
 
@@ -93,7 +92,7 @@ def test_scoring_prints_a_table_with_both_baselines_and_writes_json(trained, tmp
     assert list(found) == ["copy-last", "all-black", file]
     rows = [line for line in out.splitlines() if line.startswith("|")]
     assert len(rows) == 5 and all(any(name in row for row in rows) for name in found)
-    truth = test_clips("builtin", 3).batch(range(3))[:, 10:].double() / 255
+    truth = moving_mnist.test_clips("builtin", 3).batch(range(3))[:, 10:].double() / 255
     black = truth.square().sum((2, 3, 4)).mean().item()
     assert found["all-black"]["overall"]["mse"] == pytest.approx(black, rel=1e-5)
 
@@ -213,7 +212,7 @@ NOTEBOOK = str(run.NOTEBOOKS / "02_convlstm.ipynb")
         ("-p EPOCHS 1 --set EPOCHS=2", "EPOCHS is given twice"),
         ("-p =EPOCHS 1", "expected NAME=VALUE"),
         ("--profile smoke -f there.yaml", "--file and --profile are both given"),
-        ("-f smoke", "--file is 'smoke', expected a name that ends in .yaml"),
+        ("-f smoke", "--file is 'smoke', expected a file that ends in .yaml"),
         ("-f nowhere.yaml", "unknown profile 'nowhere.yaml'"),
         ("-f there.yaml", "unknown parameter 'EPOCH' (did you mean 'EPOCHS'?)"),
         ("--profile smok", "unknown profile 'smok', expected full, laptop, smoke or an existing YAML file."),
@@ -314,7 +313,7 @@ def test_an_interrupted_command_says_what_is_true_for_it(tmp_path, monkeypatch, 
 @pytest.mark.parametrize(
     "words, sentence",
     [
-        (["--set", "epochs=1", "nonsense=3"], "'nonsense' is no setting of the digit network, expected one of"),
+        (["--set", "epochs=1", "nonsense=3"], "'nonsense' is no setting of the digit network, did you mean"),
         (["--set", "epoch=1"], "'epoch' is no setting of the digit network, did you mean 'epochs'?"),
         (["--profile", "nonsense"], "profile is 'nonsense', expected one of smoke, laptop."),
         (["--resume"], "--resume does not belong to the digit network"),
