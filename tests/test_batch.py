@@ -497,6 +497,16 @@ def test_a_running_notebook_is_checked_as_a_batch_run_is():
         parameters.check_notebook({"SEED": -1})
 
 
+def test_papermill_by_itself_is_checked_in_the_set_up_call(tmp_path, monkeypatch):
+    import papermill
+
+    monkeypatch.setenv("PYTHONPATH", str(run.NOTEBOOKS.parent))
+    cells = 'from vidlib.course import setup\nsetup(PROFILE, digits="builtin", seed=SEED)', "print('it ran on')"
+    path = write_notebook(tmp_path / "01_lesson.ipynb", *cells)
+    with pytest.raises(PapermillExecutionError, match=r"unknown parameter 'EPOCH' \(did you mean 'EPOCHS'\?\)"):
+        papermill.execute_notebook(path, tmp_path / "out.ipynb", {"EPOCH": 3}, progress_bar=False)
+
+
 @pytest.fixture
 def lesson(tmp_path):
     """A notebook for sweeps: it counts its runs, leaves a score and fails when it is told to."""

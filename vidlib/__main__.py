@@ -6,6 +6,7 @@ import argparse
 import ast
 import errno
 import json
+import logging
 import os
 import sys
 from collections.abc import Iterable, Iterator
@@ -63,6 +64,7 @@ def main(arguments: list[str] | None = None) -> int:
             print(f"error: {error}", file=sys.stderr)
             return 1
         except KeyboardInterrupt:
+            logging.getLogger("asyncio").setLevel(logging.CRITICAL)  # what was cut off would say so below the sentence
             print(f"interrupted: {options.interrupted}", file=sys.stderr)
             return 130
 
