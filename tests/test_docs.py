@@ -4,6 +4,7 @@ import re
 import subprocess
 import sys
 import tomllib
+from importlib.util import find_spec
 from pathlib import Path
 
 import nbformat
@@ -14,7 +15,7 @@ import badges
 import notebook_form
 
 ROOT = badges.ROOT
-PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "notebooks").glob("*.ipynb"))]
+PAGES = [*sorted(ROOT.glob("*.md")), *sorted(ROOT.glob("studies/*.md")), *sorted(ROOT.glob("notebooks/*.ipynb"))]
 _NOT_FOR_READERS = {"jupyterlab", "nbval"}  # the package itself needs neither
 
 
@@ -39,6 +40,12 @@ def broken_links(text: str, folder: Path) -> list[str]:
     return [link for link in inner if not (folder / link.partition("#")[0]).exists()]
 
 
+def unknown_modules(text: str) -> set[str]:
+    """What a text runs with ``python -m`` that neither this repository nor the environment has."""
+    named = set(re.findall(r"python3? -m ([\w.]+\w)", text))
+    return {name for name in named if find_spec(name.partition(".")[0]) is None or find_spec(name) is None}
+
+
 def requirements(file: Path) -> dict[str, str]:
     """Package name to version bounds, without options and comments."""
     lines = [line.partition("#")[0].strip() for line in file.read_text(encoding="utf-8").splitlines()]
@@ -54,6 +61,7 @@ def test_there_is_a_readme():
 def test_page(page):
     text = text_of(page)
     assert unwritten_targets(text, (ROOT / "Makefile").read_text(encoding="utf-8")) == set()
+    assert unknown_modules(text) == set()
     assert broken_links(text, page.parent) == []
     assert notebook_form.images_without_alt(text) == []
     assert badges.rewritten(text) == text, "badges of another repository: run `python tests/badges.py`"
@@ -75,6 +83,10 @@ def test_the_readers_of_pages_find_faults(tmp_path):
         '[a](there.gif#x) [b](gone.md) ![c](gone.gif) <img src="gone.png" alt=""> [d](https://x.org) [e](#top) `[f](g)`'
     )
     assert broken_links(text, tmp_path) == ["gone.md", "gone.gif", "gone.png"]
+    assert unknown_modules("`python -m vidlib run`, python -m studies.gone. python -m gone.x") == {
+        "studies.gone",
+        "gone.x",
+    }
     assert notebook_form.images_without_alt(text + " ![ ](x.gif)") == ["![ ](", '<img src="gone.png" alt="">']
 
 
