@@ -69,7 +69,7 @@ def test_page(page):
 
 def test_the_readme_launches_every_notebook():
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    for notebook in sorted((ROOT / "notebooks").glob("*.ipynb")):
+    for notebook in sorted((ROOT / "notebooks").glob("[0-9]*.ipynb")):
         assert badges.colab(notebook.name) in readme
         assert badges.binder(notebook.name) in readme
     assert f"https://github.com/{badges.repository()}/actions/workflows/ci.yml" in readme
@@ -107,9 +107,9 @@ def test_the_package_and_the_requirements_agree():
     package = {one.name: str(one.specifier) for one in dependencies}
     learner = requirements(ROOT / "requirements.txt")
     assert package == {name: bounds for name, bounds in learner.items() if name not in _NOT_FOR_READERS}
-    assert requirements(ROOT / "binder" / "requirements.txt") == {n: b for n, b in learner.items() if n != "nbval"}
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="repo2docker reads the user's id, which Windows has none of")
 def test_binder_builds_from_these_files():
     run = subprocess.run(
         [sys.executable, "-m", "repo2docker", "--no-build", "--debug", "."],
@@ -120,11 +120,13 @@ def test_binder_builds_from_these_files():
     )
     assert run.returncode == 0, run.stderr
     dockerfile = run.stdout + run.stderr
-    for part in ("binder/requirements.txt", "binder/postBuild", "binder/start"):
+    for part in ("binder/postBuild", "binder/start"):
         assert part in dockerfile
     assert "python=3.11" in dockerfile
+    assert "requirements.txt" not in dockerfile  # else torch would come with CUDA before postBuild has a say
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows keeps no executable bit")
 def test_scripts_can_be_executed():
     for script in ("binder/postBuild", "binder/start", ".ci/run"):
         assert (ROOT / script).stat().st_mode & 0o100, f"chmod +x {script}"
