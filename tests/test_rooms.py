@@ -20,21 +20,21 @@ PACKAGE = ROOT / "vidlib"
 FLOORS = (
     # the ground: the conventions, files, the machine
     "checks files tensors",
-    "video machine history",
+    "video machine history parameters",
     # clips
     "digits",
     "moving_mnist own_videos",
     # models, baselines, drawing, what a loss sees
     "models/* baselines backbones viz/style",
     "models/registry perceptual digit_network viz/figures viz/animations viz/show",
-    "viz/widgets rollout muon",
+    "viz/widgets iterative muon",
     "viz",
     # training, metrics, weights
     "training metrics weights",
     # a run, a lesson, a batch
     "recipes exercises/checking comparison lab/*",
     "exercises/lessons runs",
-    "exercises/grading course batch/run",
+    "exercises/grading course live batch/run",
     "batch/sweep batch/authoring",
     "__main__",
 )

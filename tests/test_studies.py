@@ -15,11 +15,11 @@ from benchmarks import steps
 from studies import ablation, iterative, perceptual
 from studies.report import report
 from vidlib import recipes
+from vidlib.iterative import rollout
 from vidlib.metrics import TITLES, Scores
 from vidlib.models.convlstm import ConvLSTM
 from vidlib.models.registry import MODELS
 from vidlib.perceptual import PerceptualLoss
-from vidlib.rollout import rollout
 from vidlib.weights import load_pretrained
 
 PAGES = sorted(Path(ablation.__file__).parent.glob("*.md"))
