@@ -1,6 +1,6 @@
 """Launch badges and links to this repository, all derived from `project.urls` in pyproject.toml.
 
-After a fork: change the URL there, then `python tests/badges.py` rewrites README, CITATION.cff and the notebooks.
+After a fork: change the URL there, then `python tests/badges.py` rewrites the pages and the notebooks.
 """
 
 from __future__ import annotations
@@ -48,7 +48,10 @@ def rewritten(text: str, repo: str | None = None, before: set[str] | None = None
 
 def badge_files() -> list[Path]:
     """The files that name this repository."""
-    return [ROOT / "README.md", ROOT / "CITATION.cff", *sorted((ROOT / "notebooks").glob("*.ipynb"))]
+    return [
+        *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CITATION.cff")),
+        *sorted((ROOT / "notebooks").glob("*.ipynb")),
+    ]
 
 
 if __name__ == "__main__":
