@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 from vidlib.baselines import BESIDE_SCORES
-from vidlib.files import atomic_write
+from vidlib.files import atomic_write, print_anywhere
 from vidlib.metrics import TITLES
 from vidlib.weights import model_card, pretrained_names
 
@@ -43,12 +43,18 @@ def _table(test: str, cards: dict[str, dict]) -> str:
     return "\n".join(lines)
 
 
-def write(file: Path, text: str, start: str = START, end: str = END) -> None:
-    """Put a text between two marks of a Markdown file."""
+def check_marks(file: Path, start: str = START, end: str = END) -> tuple[str, str]:
+    """What stands before and after two marks of a Markdown file; a ValueError where they are missing."""
     before, found_start, rest = file.read_text(encoding="utf-8").partition(start)
     _, found_end, after = rest.partition(end)
     if not (found_start and found_end):
         raise ValueError(f"{file} has no lines {start!r} and {end!r}: add them where the text belongs.")
+    return before, after
+
+
+def write(file: Path, text: str, start: str = START, end: str = END) -> None:
+    """Put a text between two marks of a Markdown file."""
+    before, after = check_marks(file, start, end)
     with atomic_write(file) as temporary:
         temporary.write_text(f"{before}{start}\n{text}\n{end}{after}", encoding="utf-8")
 
@@ -57,4 +63,5 @@ if __name__ == "__main__":
     if len(sys.argv) > 1:
         write(Path(sys.argv[1]), table())
     else:
+        print_anywhere()
         print(table())

@@ -17,6 +17,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from studies.report import show
 from studies.variants import (
     LastFrame,
     ToLastFrame,
@@ -255,7 +256,7 @@ def main() -> None:
         write_runs(finished, file.with_suffix(".csv"), *budget)
         with atomic_write(file) as temporary:
             temporary.write_text(table(options.study, *budget, data, finished), encoding="utf-8")
-    print(file.read_text(encoding="utf-8"))
+    show(file.read_text(encoding="utf-8"))
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from vidlib.files import atomic_write
+from vidlib.files import atomic_write, print_anywhere
 
 
 def report(study: str | Path, text: str, figure: Figure, alt: str) -> None:
@@ -17,4 +17,10 @@ def report(study: str | Path, text: str, figure: Figure, alt: str) -> None:
         temporary.write_text(text, encoding="utf-8")
     with atomic_write(file.with_suffix(".png")) as temporary:
         figure.savefig(temporary, format="png", dpi=110)
+    show(text)
+
+
+def show(text: str) -> None:
+    """Print a page, on any terminal."""
+    print_anywhere()
     print(text)

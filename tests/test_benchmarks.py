@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import math
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from benchmarks import __main__ as bench
 from benchmarks import data_speed, results, steps, training_speed
 from benchmarks.reference import ReferenceConvLSTM, reference_transformer
 from vidlib.metrics import TITLES
@@ -16,6 +21,7 @@ from vidlib.models.registry import MODELS
 from vidlib.moving_mnist import MovingMNIST
 
 CPU = torch.device("cpu")
+ROOT = Path(__file__).resolve().parent.parent
 
 
 def tiny(**changes) -> ConvLSTM:
@@ -183,3 +189,30 @@ def test_measuring_leaves_the_threads_as_they_were(monkeypatch):
     assert torch.get_num_threads() == before + 1
     torch.set_num_threads(before)
     assert all(len(values) == data_speed.ROUNDS and min(values) > 0 for values in rates.values())
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "cp1252"])
+def test_a_table_survives_a_terminal_without_arrows(encoding):
+    command = [sys.executable, "-m", "benchmarks.results"]
+    environment = {**os.environ, "PYTHONIOENCODING": encoding, "PYTHONUTF8": "0"}
+    run = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, timeout=120)
+    assert run.returncode == 0, run.stderr[-500:]
+    assert b"| MSE ? | MAE ? |" in run.stdout
+
+
+def test_what_was_measured_is_shown_as_it_comes_and_written_at_the_end(tmp_path, monkeypatch, capsys):
+    page = tmp_path / "page.md"
+    page.write_text(f"before\n{bench.START}\nold\n{bench.END}\nafter\n", encoding="utf-8")
+    for part in (bench.data_speed, bench.training_speed, bench.notebook_cost):
+        monkeypatch.setattr(part, "main", lambda title=part.TITLE: print(f"figures of {title}"))
+    bench.main(page)
+    shown = capsys.readouterr().out.strip()
+    assert shown.count("figures of") == 3
+    assert page.read_text(encoding="utf-8") == f"before\n{bench.START}\n{shown}\n{bench.END}\nafter\n"
+
+
+def test_a_page_without_marks_is_named_before_anything_is_measured(tmp_path, monkeypatch):
+    (tmp_path / "page.md").write_text("no marks", encoding="utf-8")
+    monkeypatch.setattr(bench.data_speed, "main", lambda: pytest.fail("measured for nothing"))
+    with pytest.raises(ValueError, match="has no lines"):
+        bench.main(tmp_path / "page.md")
