@@ -233,4 +233,5 @@ def test_the_template_runs(tmp_path):
     saved = nbformat.read(TEMPLATE, as_version=4)
     for place in notebook_form.tagged(saved, "nbval-check-output"):
         there = next(cell for cell in executed.cells if cell.source == saved.cells[place].source)
-        assert [o.text for o in there.outputs] == [o.text for o in saved.cells[place].outputs]
+        seen, expected = ("".join(o.text for o in cell.outputs) for cell in (there, saved.cells[place]))
+        assert seen == expected  # a kernel cuts what a cell prints where it likes
