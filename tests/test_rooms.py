@@ -19,8 +19,8 @@ PACKAGE = ROOT / "vidlib"
 # above all that it imports. A pattern makes room for files that are still to come.
 FLOORS = (
     # the ground: the conventions, files, the machine
-    "checks files tensors",
-    "video machine history parameters",
+    "checks files",
+    "video machine history parameters tensors own_images",
     # clips
     "digits",
     "moving_mnist own_videos",
@@ -43,7 +43,7 @@ FLOORS = (
 KNOWS_ONLY = {
     "models/*": {"checks", "video", "models/*"},  # nothing of data, training or drawing
     "viz*": {"checks", "files", "video", "history", "tensors", "viz*"},  # it draws and never predicts
-    "recipes": {"checks", "models/registry", "training"},  # numbers only
+    "recipes": {"checks", "models/registry", "backbones", "training"},  # numbers only
 }
 HEAVY = {"torch", "torchvision", "numpy", "matplotlib", "papermill", "accelerate", "skimage", "IPython", "dask"}
 
