@@ -82,7 +82,8 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
             raise
         raise RuntimeError(_not_written(named, error)) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # a folder that is a file, for one, was named already
+            temporary.unlink(missing_ok=True)
 
 
 def _not_written(path: str | Path, error: Exception) -> str:
