@@ -18,7 +18,7 @@ from safetensors.torch import save_file
 from torch import nn
 from torch.nn import functional as F
 
-from vidlib import perceptual
+from vidlib import backbones
 from vidlib.backbones import DIGIT_NETWORK, DigitNetwork, load_digit_network
 from vidlib.digit_network import accuracy, balance_filters, train_digit_network
 from vidlib.digits import Digits, data_folder, load_digits
@@ -170,7 +170,7 @@ def test_building_it_draws_no_random_numbers(backbone: str, vgg_file: Path) -> N
     ],
 )
 def test_layer_names_are_the_literatures(backbone: str, places: dict[str, int]) -> None:
-    names = perceptual._layer_names(perceptual._on_meta(backbone))
+    names = backbones.layer_names(backbones.on_meta(backbone))
     assert places.items() <= names.items()
 
 
@@ -269,7 +269,7 @@ def test_a_file_of_another_network_or_with_a_gap_is_refused(tmp_path: Path) -> N
             PerceptualLoss("vgg16", tmp_path / f"{number}.pt")
 
 
-@pytest.mark.parametrize("backbone", perceptual.BACKBONES)
+@pytest.mark.parametrize("backbone", backbones.BACKBONES)
 def test_a_missing_file_is_an_error(tmp_path: Path, backbone: str) -> None:
     with pytest.raises(FileNotFoundError, match=r"nowhere\.pt is not a file: give an existing weight file"):
         PerceptualLoss(backbone, tmp_path / "nowhere.pt")
@@ -390,7 +390,7 @@ def test_the_shipped_digit_network_names_99_percent_of_mnist_test_rightly() -> N
 def test_the_shipped_digit_network_is_small_and_its_card_is_of_this_file() -> None:
     assert DIGIT_NETWORK.stat().st_size <= 2**20
     found = hashlib.sha256(DIGIT_NETWORK.read_bytes()).hexdigest()
-    assert found == perceptual.DIGIT_NETWORK_SHA256
+    assert found == backbones.DIGIT_NETWORK_SHA256
     assert found in DIGIT_NETWORK.with_suffix(".md").read_text(encoding="utf-8")
 
 
@@ -399,7 +399,7 @@ def test_a_tampered_or_missing_digit_network_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, load: Callable
 ) -> None:
     copy = tmp_path / DIGIT_NETWORK.name
-    monkeypatch.setattr(perceptual, "DIGIT_NETWORK", copy)
+    monkeypatch.setattr(backbones, "DIGIT_NETWORK", copy)
     with pytest.raises(FileNotFoundError, match="is not a file: .* install the package again"):
         load()
     data = bytearray(DIGIT_NETWORK.read_bytes())
@@ -482,5 +482,5 @@ def test_the_training_loss_is_the_squared_error_and_a_share_of_the_distance(loss
 
 
 def test_a_negative_weight_is_one_sentence(loss: PerceptualLoss) -> None:
-    with pytest.raises(ValueError, match=r"weight is -1, expected at least 0\."):
+    with pytest.raises(ValueError, match=r"weight is -1, expected a number of at least 0\."):
         PerceptualMSE(-1, loss)
