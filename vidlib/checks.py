@@ -116,3 +116,13 @@ def check_texts(**values: Any) -> None:
     for name, value in values.items():
         if not isinstance(value, str) or not value.strip():
             raise ValueError(f"{name} is {value!r}, expected a text that is not empty.")
+
+
+def reason(error: BaseException) -> str:
+    """Why something failed, in the error's own words on one line, to be put in brackets.
+
+    >>> reason(FileNotFoundError(2, "No such file or directory", "a.png"))
+    'No such file or directory'
+    """
+    lines = str(getattr(error, "strerror", None) or error).strip().splitlines()
+    return lines[-1].strip().rstrip(".") if lines else type(error).__name__

@@ -1,34 +1,49 @@
 """Where the 28×28 digits come from: MNIST, scikit-learn's built-in digits, or a folder of your own.
 
 Train, validation and test digits never share an image. A source that cannot be had is an error with a
-sentence; only ``"auto"`` looks further, and the returned :class:`Digits` says which source it found.
+sentence; only ``"auto"`` looks further, and the returned :class:`Digits` says which source it found and why.
 """
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import os
-import socket
-from contextlib import nullcontext
-from dataclasses import dataclass, field
+import re
+import warnings
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
+from http.client import HTTPException
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from filelock import FileLock
+
+from vidlib.checks import check_flags, reason
+from vidlib.files import user_path
 
 SPLITS = ("train", "validation", "test")
 SIZE = 28  # height and width of a digit in pixels
 
 _MNIST_VALIDATION = 5_000  # the last training digits are held out: models are selected on them, never on test digits
 _BUILTIN_CUTS = (1_297, 1_497)  # 1,297 train, 200 validation, 300 test
-# SHA-256 of the decoded (N, 28, 28) uint8 pixels. torchvision checks the md5 of the archives it downloads,
-# but not of files that lie unpacked on disk.
+# SHA-256 of the four files when unpacked. torchvision checks the archives that it downloads, but nothing that lies
+# on the disk already.
 _MNIST_SHA256 = {
-    True: "741c988805d008ac6e4c904b69001ba184c24b2c540a4ef403f4c71b676cf757",
-    False: "6d87418db22cc8025d05968bec9bd5c3932904b23485740db143a061a2c9d161",
+    "train-images": "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
+    "train-labels": "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
+    "t10k-images": "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
+    "t10k-labels": "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
 }
-_IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff"}
+_LOCK = "MNIST.lock"
+_IMAGE_SUFFIXES = {
+    ".avif", ".bmp", ".gif", ".jfif", ".jp2", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".ppm", ".tga", ".tif", ".tiff",
+    ".webp",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -37,28 +52,48 @@ class Digits:
 
     Attributes:
         images: ``(N, 28, 28)`` uint8, light strokes on black.
-        labels: ``(N,)`` int64, -1 where nobody said what the digit is.
+        labels: ``(N,)`` whole numbers, -1 where nobody said what the digit is.
         source: ``"mnist"``, ``"builtin"`` or the folder they came from.
         split: ``"train"``, ``"validation"`` or ``"test"``.
+        note: why they stand in for MNIST, where ``"auto"`` did not find it; else empty.
+        sha256: of the pixels.
+
+    Raises:
+        ValueError: arrays of another shape or type, or an unknown split.
     """
 
     images: np.ndarray
     labels: np.ndarray
     source: str
     split: str
+    note: str = ""
     sha256: str = field(init=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "sha256", _sha256(self.images))
+        _check_split(self.split)
+        if not isinstance(self.source, str) or not self.source:
+            raise ValueError(f"source is {self.source!r}, expected a name or a folder as text.")
+        images, labels = np.asarray(self.images), np.asarray(self.labels)
+        if images.dtype != np.uint8 or images.ndim != 3 or images.shape[1:] != (SIZE, SIZE) or not len(images):
+            raise ValueError(f"images are {images.dtype} of shape {images.shape}, expected uint8 (N, {SIZE}, {SIZE}).")
+        if labels.dtype.kind not in "iu" or labels.shape != (len(images),):
+            raise ValueError(
+                f"labels are {labels.dtype} of shape {labels.shape}, expected whole numbers ({len(images)},)."
+            )
+        object.__setattr__(self, "sha256", _sha256(images))
 
     def __len__(self) -> int:
         return len(self.images)
 
 
 def data_folder() -> Path:
-    """The folder for data sets: ``$VIDLIB_DATA``, or ``data`` beside the package or the working directory."""
+    """The folder for data sets: ``$VIDLIB_DATA``, or ``data`` beside the package or the working directory.
+
+    Raises:
+        ValueError: ``$VIDLIB_DATA`` begins with a home that nobody knows.
+    """
     if configured := os.environ.get("VIDLIB_DATA"):
-        return Path(configured).expanduser()
+        return user_path(configured)
     checkout = Path(__file__).resolve().parent.parent
     return (checkout if (checkout / "pyproject.toml").exists() else Path.cwd()) / "data"
 
@@ -67,37 +102,76 @@ def load_digits(source: str | Path = "auto", split: str = "train", *, download: 
     """Load one split of the digits.
 
     Args:
-        source: ``"mnist"`` (on disk under :func:`data_folder`, else downloaded and verified), ``"builtin"``
-            (scikit-learn's 1,797 handwritten digits, no network), ``"auto"`` (MNIST where it can be had,
-            else built-in), or a folder of images.
+        source: ``"mnist"`` (on disk under :func:`data_folder`, packed or not, else downloaded; verified),
+            ``"builtin"`` (scikit-learn's 1,797 handwritten digits, no network), ``"auto"`` (MNIST where all of it can
+            be had, else built-in), or a folder of images in any format and mode that Pillow reads. Which of ink
+            and paper is the darker may differ from image to image.
         split: ``"train"``, ``"validation"`` or ``"test"``; no image is in two of them.
         download: whether MNIST may be fetched when it is not on disk.
 
     Raises:
-        ValueError: unknown split or source, or a folder with too few images.
-        RuntimeError: MNIST cannot be downloaded, or what is on disk is not MNIST.
+        ValueError: unknown split or source, a folder with too few images, or an image that shows no digit.
+        OSError: a folder or image that cannot be opened, which says nothing of its contents.
+        RuntimeError: MNIST cannot be had or read (:class:`MNISTUnavailable`), or a file of it is damaged.
     """
-    if split not in SPLITS:
-        raise ValueError(f"split is {split!r}, expected one of {', '.join(SPLITS)}.")
+    _check_split(split)
+    check_flags(download=download)
+    if not isinstance(source, (str, Path)) or not str(source):
+        raise ValueError(f"digits are {source!r}, {_EXPECTED_SOURCE}")
     if source == "builtin":
         return _builtin(split)
     if source == "mnist":
         return _mnist(split, download)
     if source == "auto":
-        try:
-            return _mnist(split, download)
-        except MNISTUnavailable:
-            return _builtin(split)
-    folder = Path(source).expanduser()
-    if not folder.is_dir():
-        raise ValueError(
-            f"digits are {str(source)!r}, expected 'mnist', 'builtin', 'auto' or an existing folder of images."
-        )
+        return _auto(split, download)
+    folder = user_path(source)
+    if not os.path.isdir(folder):
+        raise ValueError(f"digits are {str(source)!r}, {_EXPECTED_SOURCE}")
     return _folder(folder, split)
 
 
+_EXPECTED_SOURCE = "expected 'mnist', 'builtin', 'auto' or an existing folder of images."
+
+
+def _check_split(split: object) -> None:
+    if not isinstance(split, str) or split not in SPLITS:
+        raise ValueError(f"split is {split!r}, expected one of {', '.join(SPLITS)}.")
+
+
+# MNIST --------------------------------------------------------------------------------------------------------------
+
+
 class MNISTUnavailable(RuntimeError):
-    """MNIST is neither on disk nor to be downloaded (a damaged copy on disk is a plain RuntimeError)."""
+    """MNIST is neither on disk nor to be downloaded, or it cannot be read. (A damaged file is a plain RuntimeError.)
+
+    Attributes:
+        why: the same in a few words and without paths, for the screen.
+        readable: ``False`` where something is there that could not be opened; a download would not help.
+    """
+
+    def __init__(self, sentence: str, why: str, readable: bool = True) -> None:
+        super().__init__(sentence)
+        self.why, self.readable = why, readable
+
+
+class _Damaged(RuntimeError):
+    """A file of MNIST has other contents than were published."""
+
+    def __init__(self, files: list[Path]) -> None:
+        super().__init__(
+            f"{files[0]} is not MNIST's file as it was published (truncated, changed or of another data set): "
+            "delete that file and load again, or replace it by a whole copy."
+        )
+        self.download_mends = all(file.suffix == ".gz" for file in files)  # an archive is fetched again, as if missing
+
+
+def _auto(split: str, download: bool) -> Digits:
+    try:
+        for train in (True, False):  # all splits from one source, though only one is asked for
+            _mnist_file(train, download, data_folder())
+    except MNISTUnavailable as error:
+        return replace(_builtin(split), note=f"built-in digits stand in: {error.why}")
+    return _mnist(split, download)
 
 
 def _mnist(split: str, download: bool) -> Digits:
@@ -111,40 +185,138 @@ def _mnist(split: str, download: bool) -> Digits:
 
 @lru_cache(maxsize=4)
 def _mnist_file(train: bool, download: bool, root: Path) -> tuple[np.ndarray, np.ndarray]:
+    try:
+        return _read_mnist(train, root)
+    except (MNISTUnavailable, _Damaged):
+        if not download and not (root / _LOCK).exists():
+            raise
+    with _alone(root):
+        try:
+            return _read_mnist(train, root)  # another process may have been downloading it
+        except MNISTUnavailable as error:
+            if not download or not error.readable:
+                raise
+            found = error
+        except _Damaged as error:
+            if not download or not error.download_mends:
+                raise
+            found = error
+        try:
+            _download_mnist(root)
+        except (OSError, RuntimeError, HTTPException, EOFError, zlib.error) as error:
+            if isinstance(found, _Damaged):
+                raise found from error
+            why = f"could not be downloaded ({reason(error)})"
+            raise MNISTUnavailable(
+                f"{str(found).partition(': ')[0]} and {why}: connect to the network, copy the four MNIST files to "
+                f"{root / 'MNIST' / 'raw'}, or use digits='builtin'.",
+                f"{found.why} and {why}",
+            ) from error
+    return _read_mnist(train, root)
+
+
+def _download_mnist(root: Path) -> None:
+    """Fetch and unpack what is missing; torchvision compares each archive with its md5."""
     from torchvision.datasets import MNIST
 
-    wanted = {Path(name).stem for name, _ in MNIST.resources}
-    found = {file.name for file in (root / "MNIST" / "raw").glob("*ubyte*")}
-    on_disk = {name.removesuffix(".gz") for name in found}
-    timeout = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(20)  # a silent network must not hold a notebook up
+    from vidlib.machine import impatient_network
+
+    data = MNIST.__new__(MNIST)  # its constructor would read the files too, and fail in ways of its own
+    data.root = str(root)
+    with impatient_network():
+        data.download()
+
+
+@contextmanager
+def _alone(root: Path) -> Iterator[None]:
+    """For whoever downloads: another process must not read a file that is half there."""
+    lock = FileLock(root / _LOCK)
     try:
-        with _alone(root) if not found >= wanted else nullcontext():
-            data = MNIST(root, train=train, download=download or on_disk >= wanted)  # unpacks too
-        images, labels = data.data.numpy(), data.targets.numpy()
-    except Exception as error:
-        if on_disk:
-            raise RuntimeError(_damaged(root)) from error
-        raise MNISTUnavailable(
-            f"MNIST is not in {root} and could not be downloaded: connect to the network, copy the four MNIST files to "
-            f"{root / 'MNIST' / 'raw'}, or use digits='builtin'."
-        ) from error
+        root.mkdir(parents=True, exist_ok=True)
+        lock.acquire()
+    except (OSError, NotImplementedError):  # where nothing can be written, nobody downloads
+        yield
+        return
+    try:
+        yield
     finally:
-        socket.setdefaulttimeout(timeout)
-    if _sha256(images) != _MNIST_SHA256[train]:
-        raise RuntimeError(_damaged(root))
-    return images, labels
+        lock.release()
 
 
-def _alone(root: Path) -> FileLock:
-    """For whoever downloads or unpacks: another process must not read a file that is half there."""
-    root.mkdir(parents=True, exist_ok=True)
-    return FileLock(root / "MNIST.lock")
+def _read_mnist(train: bool, root: Path) -> tuple[np.ndarray, np.ndarray]:
+    part = "train" if train else "t10k"
+    images, labels = (_read_mnist_file(f"{part}-{kind}", root) for kind in ("images", "labels"))
+    return images.reshape(-1, SIZE, SIZE), labels.astype(np.int64)
 
 
-def _damaged(root: Path) -> str:
+def _read_mnist_file(name: str, root: Path) -> np.ndarray:
+    """The numbers of the first whole copy of ``train-images``, ``train-labels``, ``t10k-images`` or ``t10k-labels``."""
+    changed, closed = [], []
     raw = root / "MNIST" / "raw"
-    return f"The MNIST files in {raw} are incomplete, truncated or changed: delete that folder and load again."
+    for folder in (raw, raw.parent, root):
+        try:
+            copies = _copies(folder, name)
+        except OSError as error:
+            closed.append((folder, error))
+            continue
+        for file in copies:
+            try:
+                content = _unpacked(file)
+            except OSError as error:
+                closed.append((file, error))
+                continue
+            if content is not None and hashlib.sha256(content).hexdigest() == _MNIST_SHA256[name]:
+                return np.frombuffer(bytearray(content), np.uint8, offset=16 if "images" in name else 8)
+            changed.append(file)
+    if closed:
+        file, why = closed[0][0], reason(closed[0][1])
+        raise MNISTUnavailable(
+            f"{file} cannot be read ({why}): see who may read it, or use digits='builtin'.",
+            f"MNIST is there and cannot be read ({why})",
+            readable=False,
+        )
+    if damaged := [file for file in changed if file.name.removesuffix(".gz") == _torchvisions_name(name)]:
+        raise _Damaged(damaged)
+    but = f" ({changed[0].name} there is another file)" if changed else ""
+    raise MNISTUnavailable(
+        f"MNIST's {_torchvisions_name(name)} is not in {raw}{but}: copy the four MNIST files there, packed or not, "
+        "allow the download, or use digits='builtin'.",
+        "MNIST is not on disk",
+    )
+
+
+def _torchvisions_name(name: str) -> str:
+    return f"{name}-idx{3 if 'images' in name else 1}-ubyte"
+
+
+def _copies(folder: Path, name: str) -> list[Path]:
+    """Files in ``folder`` that are called like this one of MNIST's four, here or by other hosts; torchvision's first.
+
+    One host calls it ``train-images.idx3-ubyte``, and packs it into a folder that is called like the file.
+    """
+    alike = re.compile(rf"{name.replace('-', '[-_.]')}[-_.]idx[13][-_.]ubyte(\.gz)?", re.IGNORECASE)
+    try:
+        found = [Path(entry.path) for entry in os.scandir(folder) if alike.fullmatch(entry.name)]
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    files = [file for file in found if not file.is_dir()]
+    files += [inner for file in found if file.is_dir() for inner in file.iterdir() if alike.fullmatch(inner.name)]
+    right = _torchvisions_name(name)
+    return sorted(files, key=lambda file: (file.name != right, file.name != f"{right}.gz", str(file)))
+
+
+def _unpacked(file: Path) -> bytes | None:
+    """The contents, unpacked if they are packed, whatever the name says; ``None`` where an archive is damaged."""
+    content = file.read_bytes()
+    if not content.startswith(b"\x1f\x8b"):
+        return content
+    try:
+        return gzip.decompress(content)  # in memory: the disk may be full or read-only
+    except (EOFError, zlib.error, gzip.BadGzipFile):
+        return None
+
+
+# Built-in digits ----------------------------------------------------------------------------------------------------
 
 
 def _builtin(split: str) -> Digits:
@@ -168,10 +340,18 @@ def _builtin_all() -> tuple[np.ndarray, np.ndarray]:
     return images, small.target.astype(np.int64)
 
 
+# A folder of images --------------------------------------------------------------------------------------------------
+
+_MOST_PIXELS = 50_000_000  # of an image: as 4 bytes each, 200 MB
+_LONGEST_SIDE = 1_024  # in which ink and paper are told apart
+_FAINTEST = 25  # of 255: what differs less from the paper is no ink
+_BITS_PER_SAMPLE = 258  # the number of a TIFF file's tag
+_SAME_PAPER = 2  # gray levels
+
+
 def _folder(folder: Path, split: str) -> Digits:
-    files = sorted(p for p in folder.rglob("*") if p.suffix.lower() in _IMAGE_SUFFIXES)
     unique = {}  # the same image under two names must not land in two splits
-    for file in files:
+    for file in _image_files(folder):
         image = _read_digit(file)
         unique.setdefault(_sha256(image), image)
     if len(unique) < len(SPLITS):
@@ -190,22 +370,124 @@ def _folder(folder: Path, split: str) -> Digits:
     return Digits(images[part], np.full(len(images[part]), -1, np.int64), str(folder), split)
 
 
+def _image_files(folder: Path) -> list[Path]:
+    """The image files in a folder and those below it; hidden ones and macOS's shadow files are none of them."""
+
+    def closed(error: OSError) -> None:
+        raise OSError(f"{error.filename} cannot be read ({reason(error)}): see who may read it.") from error
+
+    found = []
+    for here, folders, names in os.walk(folder, onerror=closed, followlinks=True):
+        folders[:] = sorted(name for name in folders if not name.startswith((".", "__MACOSX")))
+        found += [Path(here, name) for name in names if not name.startswith(".")]
+    return sorted(file for file in found if file.suffix.lower() in _IMAGE_SUFFIXES)
+
+
 def _read_digit(file: Path) -> np.ndarray:
-    """An image file as a light digit on black, fitted into 28×28 with its proportions kept."""
+    """An image file as a light digit on black ``(28, 28)`` uint8, its proportions kept."""
     from PIL import Image, ImageOps, UnidentifiedImageError
 
     try:
-        with Image.open(file) as opened:
-            gray = opened.convert("L")
-            opacity = opened.convert("RGBA").getchannel("A")
-    except (UnidentifiedImageError, OSError) as error:
-        raise ValueError(f"{file} cannot be read as an image: replace or remove it.") from error
-    if opacity.getextrema()[0] < 255:  # ink on nothing, as drawing programs save it: the colours may all be black
-        gray = opacity
-    border = np.concatenate([np.asarray(gray)[[0, -1]].ravel(), np.asarray(gray)[:, [0, -1]].ravel()])
-    if border.mean() > 127:  # dark ink on paper
-        gray = ImageOps.invert(gray)
-    return np.asarray(ImageOps.pad(gray, (SIZE, SIZE), Image.Resampling.BICUBIC, color=0))
+        with warnings.catch_warnings(), file.open("rb") as stream:
+            warnings.simplefilter("ignore")  # about sizes, which are compared below, and about odd metadata
+            with Image.open(stream) as opened:  # reads no pixels yet
+                if opened.width * opened.height > _MOST_PIXELS:
+                    raise Image.DecompressionBombError
+                gray = _gray(opened)  # of several frames or pages, the first
+    except Image.DecompressionBombError as error:
+        raise ValueError(f"{file} has more than {_MOST_PIXELS:,} pixels: save it smaller.") from error
+    except Exception as error:  # each of Pillow's readers, and each kind of file, raises a type of its own
+        if isinstance(error, OSError) and error.errno is not None:  # from the disk; Pillow's own have no number
+            raise OSError(f"{file} cannot be opened ({reason(error)}): see whether it is there for you.") from error
+        why = "no format that Pillow knows" if isinstance(error, UnidentifiedImageError) else reason(error)
+        raise ValueError(f"{file} cannot be read as an image ({why}): replace or remove it.") from error
+    if max(gray.size) > SIZE * min(gray.size):
+        raise ValueError(f"{file} is {gray.width}×{gray.height} pixels, expected a digit: replace or remove it.")
+    ink = _ink(np.asarray(gray.reduce(-(-max(gray.size) // _LONGEST_SIDE)), np.float32))
+    digit = np.asarray(ImageOps.pad(Image.fromarray(ink), (SIZE, SIZE), Image.Resampling.BICUBIC, color=0))
+    if digit.max() < _FAINTEST:
+        raise ValueError(
+            f"{file} shows no digit at {SIZE}×{SIZE} pixels, its ink is too faint or too thin or not there: "
+            "cut it to the digit, or remove it."
+        )
+    return digit
+
+
+def _gray(image: Any) -> Any:
+    """Any Pillow image as mode L, upright, with its ink visible."""
+    from PIL import Image, ImageCms, ImageOps
+
+    image.load()
+    with suppress(Exception):  # damaged metadata say nothing of what is up; the pixels are whole
+        image = ImageOps.exif_transpose(image)
+    if image.mode == "F" or image.mode.startswith("I"):
+        return Image.fromarray(_eight_bits(np.asarray(image), image))
+    if image.mode == "LAB":
+        to_rgb = ImageCms.buildTransform(ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB"), "LAB", "RGB")
+        image = ImageCms.applyTransform(image, to_rgb)
+    if not image.has_transparency_data:
+        return (image if image.mode in ("1", "L") else image.convert("RGB")).convert("L")
+    whole = image.convert("RGBA")
+    gray = np.asarray(whole.convert("RGB").convert("L"), np.float32)
+    return Image.fromarray(_flattened(gray, np.asarray(whole.getchannel("A"), np.float32)))
+
+
+def _eight_bits(deep: np.ndarray, image: Any) -> np.ndarray:
+    """Numbers of 12, 16 or 32 bits or floats as uint8; their range is the smallest usual one that holds them."""
+    if not np.isfinite(deep).all():
+        raise ValueError("it holds NaN or infinity")
+    bits = getattr(image, "tag_v2", {}).get(_BITS_PER_SAMPLE, (16,))
+    usual = [1, 255, 65_535] if image.mode == "F" else [4_095] if bits == (12,) else [255, 65_535]
+    lowest, highest = min(float(deep.min()), 0.0), float(deep.max())
+    full = next((value for value in usual if highest <= 1.05 * value), highest)  # resized floats overshoot a little
+    share = (deep.astype(np.float32) - lowest) / max(full - lowest, 1e-9)
+    return np.rint(255 * share.clip(0, 1)).astype(np.uint8)
+
+
+def _flattened(gray: np.ndarray, opacity: np.ndarray) -> np.ndarray:
+    """Gray and opacity as one image: what is opaque may be paper with ink on it, or the ink alone."""
+    opacity = opacity / max(opacity.max(), 1)
+    visible = opacity > 0.9
+    if visible.all() or not visible.any():  # nearly opaque, or as transparent everywhere
+        return gray.astype(np.uint8)
+    rows, columns = np.flatnonzero(visible.any(axis=1)), np.flatnonzero(visible.any(axis=0))
+    filled = visible[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1].mean()
+    if filled < 0.7 or np.ptp(gray[visible]) < _FAINTEST:  # ink on nothing, as drawing programs save it
+        return np.rint(255 * opacity).astype(np.uint8)
+    return np.rint(gray * opacity + np.median(gray[visible]) * (1 - opacity)).astype(np.uint8)
+
+
+def _ink(gray: np.ndarray) -> np.ndarray:
+    """How much ink covers each pixel of ``(H, W)`` gray levels: uint8, 0 for the paper alone.
+
+    The border shows the paper. Ink is what differs from it more, towards dark or towards light.
+    """
+    paper = _paper(gray)
+    above = gray - paper
+    if (above**3).sum() >= 0:  # cubed, so that a little ink outweighs much that hardly differs
+        share = above / np.maximum(255 - paper, 1)
+    else:
+        share = -above / np.maximum(paper, 1)
+    return np.rint(255 * share.clip(0, 1)).astype(np.uint8)
+
+
+def _paper(gray: np.ndarray) -> np.ndarray:
+    """The paper's shade at every pixel: one value, or an even slope from one side to the other, as shadows fall."""
+    height, width = gray.shape
+    edge = np.ones(gray.shape, bool)
+    edge[1:-1, 1:-1] = False
+    shades = gray[edge]
+    flat = np.median(shades)
+    if min(height, width) < 3 or np.median(np.abs(shades - flat)) <= _SAME_PAPER:
+        return np.full_like(gray, flat)
+    y, x = np.mgrid[0:height, 0:width].astype(np.float32)
+    terms = np.stack([np.ones(edge.sum()), x[edge] / width, y[edge] / height], axis=1)
+    kept = np.ones(len(shades), bool)
+    for _ in range(10):  # fitted to the half that fits best, so that ink at the border does not count
+        slope = np.linalg.lstsq(terms[kept], shades[kept], rcond=None)[0]
+        off = np.abs(terms @ slope - shades)
+        kept = off <= np.median(off)
+    return (slope[0] + slope[1] * x / width + slope[2] * y / height).clip(0, 255).astype(np.float32)
 
 
 def _sha256(images: np.ndarray) -> str:
@@ -218,5 +500,7 @@ def describe(digits: Digits) -> str:
     >>> describe(load_digits("builtin", "test"))
     'scikit-learn built-in digits, 300 in the test split'
     """
-    name = {"mnist": "MNIST", "builtin": "scikit-learn built-in digits"}.get(digits.source, digits.source)
+    known = {"mnist": "MNIST", "builtin": "scikit-learn built-in digits"}
+    # of a folder only its last part: cards and scores are passed on, and the rest tells whose machine it was
+    name = known.get(digits.source) or Path(digits.source).name or "own images"
     return f"{name}, {len(digits):,} in the {digits.split} split"
