@@ -453,6 +453,10 @@ def _flattened(gray: np.ndarray, opacity: np.ndarray) -> np.ndarray:
     rows, columns = np.flatnonzero(visible.any(axis=1)), np.flatnonzero(visible.any(axis=0))
     filled = visible[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1].mean()
     if filled < 0.7 or np.ptp(gray[visible]) < _FAINTEST:  # ink on nothing, as drawing programs save it
+        hidden = gray[opacity < 0.1]
+        cut_out = hidden.size + visible.sum() == gray.size and np.ptp(hidden) < _FAINTEST
+        if cut_out and np.abs(gray[visible] - hidden[0]).min() < _FAINTEST <= np.ptp(gray[visible]):
+            return gray.astype(np.uint8)  # one shade was declared transparent, and soft edges lead up to it
         return np.rint(255 * opacity).astype(np.uint8)
     return np.rint(gray * opacity + np.median(gray[visible]) * (1 - opacity)).astype(np.uint8)
 
@@ -472,22 +476,24 @@ def _ink(gray: np.ndarray) -> np.ndarray:
 
 
 def _paper(gray: np.ndarray) -> np.ndarray:
-    """The paper's shade at every pixel: one value, or an even slope from one side to the other, as shadows fall."""
-    height, width = gray.shape
+    """The paper's shade at every pixel, as the border shows it: one value, or a smooth surface where a shadow falls."""
     edge = np.ones(gray.shape, bool)
     edge[1:-1, 1:-1] = False
     shades = gray[edge]
-    flat = np.median(shades)
-    if min(height, width) < 3 or np.median(np.abs(shades - flat)) <= _SAME_PAPER:
-        return np.full_like(gray, flat)
-    y, x = np.mgrid[0:height, 0:width].astype(np.float32)
-    terms = np.stack([np.ones(edge.sum()), x[edge] / width, y[edge] / height], axis=1)
+    flat = np.full_like(gray, np.median(shades))
+    unevenness = np.median(np.abs(shades - flat[0, 0]))
+    if min(gray.shape) < 5 or unevenness <= _SAME_PAPER:
+        return flat
+    y, x = (np.linspace(-1, 1, size, dtype=np.float32) for size in gray.shape)
+    y, x = np.meshgrid(y, x, indexing="ij")
+    terms = np.stack([np.ones_like(x), x, y, x * y, x**2, y**2], axis=-1)  # (H, W, 6)
     kept = np.ones(len(shades), bool)
     for _ in range(10):  # fitted to the half that fits best, so that ink at the border does not count
-        slope = np.linalg.lstsq(terms[kept], shades[kept], rcond=None)[0]
-        off = np.abs(terms @ slope - shades)
+        surface = np.linalg.lstsq(terms[edge][kept], shades[kept], rcond=None)[0]
+        off = np.abs(terms[edge] @ surface - shades)
         kept = off <= np.median(off)
-    return (slope[0] + slope[1] * x / width + slope[2] * y / height).clip(0, 255).astype(np.float32)
+    smooth = np.median(off) < unevenness / 2
+    return (terms @ surface).clip(0, 255) if smooth else flat
 
 
 def _sha256(images: np.ndarray) -> str:
