@@ -99,12 +99,17 @@ def test_setup_refuses_nonsense(arguments, sentence):
 
 def test_setup_says_when_built_in_digits_stand_in(tmp_path, monkeypatch, capsys):
     def no_network(*_, **__):
-        raise RuntimeError("Error downloading train-images-idx3-ubyte.gz")
+        raise RuntimeError("Error downloading train-images-idx3-ubyte.gz:\nno route to host")
 
     monkeypatch.setenv("VIDLIB_DATA", str(tmp_path))
-    monkeypatch.setattr(torchvision.datasets.MNIST, "__init__", no_network)
+    monkeypatch.setattr(torchvision.datasets.MNIST, "download", no_network)
     assert course.setup(digits="auto").digits == "builtin"
-    assert "built-in digits, 1,297 in the train split: MNIST is not on disk" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert (
+        "scikit-learn built-in digits, 1,297 in the train split (built-in digits stand in: "
+        "MNIST is not on disk and could not be downloaded (no route to host))\n"
+    ) in out
+    assert str(tmp_path) not in out
     course.setup(digits="builtin")
     assert "MNIST" not in capsys.readouterr().out  # who asks for them gets no excuse
     with pytest.raises(RuntimeError, match="could not be downloaded"):
@@ -171,7 +176,8 @@ def test_provenance_of_own_images_does_not_show_where_they_lie(tmp_path, capsys)
     from PIL import Image
 
     for number in range(4):
-        Image.fromarray(np.full((28, 28), number * 9, np.uint8)).save(tmp_path / f"{number}.png")
+        stroke = np.pad(np.full((16, 8), 200 + number, np.uint8), ((6, 6), (10, 10)))
+        Image.fromarray(stroke).save(tmp_path / f"{number}.png")
     here = course.setup(digits=tmp_path)
     capsys.readouterr()
     here.provenance()

@@ -208,7 +208,9 @@ def unreadable(file: Path) -> None:
 def test_an_unreadable_mnist_is_called_neither_damaged_nor_missing(small_mnist, offline):
     raw, _ = small_mnist
     unreadable(raw / FILES[3])
-    with pytest.raises(digits.MNISTUnavailable, match=r"t10k-labels-idx1-ubyte cannot be read \(Too many lev") as caught:
+    with pytest.raises(
+        digits.MNISTUnavailable, match=r"t10k-labels-idx1-ubyte cannot be read \(Too many lev"
+    ) as caught:
         load_digits("mnist", "test")
     assert one_sentence(caught.value) and "delete" not in str(caught.value)
     assert len(load_digits("mnist", "train")) == 24  # which needs other files

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 import torch
 
-from vidlib import course
 from vidlib.baselines import CopyLast
 from vidlib.exercises import lessons
 from vidlib.exercises.checking import Exercise

@@ -125,8 +125,11 @@ def load_digits(source: str | Path = "auto", split: str = "train", *, download: 
     if source == "auto":
         return _auto(split, download)
     folder = user_path(source)
-    if not os.path.isdir(folder):
-        raise ValueError(f"digits are {str(source)!r}, {_EXPECTED_SOURCE}")
+    try:
+        if not folder.is_dir():
+            raise ValueError(f"digits are {str(source)!r}, {_EXPECTED_SOURCE}")
+    except OSError as error:
+        raise OSError(f"{folder} cannot be read ({reason(error)}): see who may read it.") from error
     return _folder(folder, split)
 
 
@@ -468,10 +471,8 @@ def _ink(gray: np.ndarray) -> np.ndarray:
     """
     paper = _paper(gray)
     above = gray - paper
-    if (above**3).sum() >= 0:  # cubed, so that a little ink outweighs much that hardly differs
-        share = above / np.maximum(255 - paper, 1)
-    else:
-        share = -above / np.maximum(paper, 1)
+    lighter = (above**3).sum() >= 0  # cubed, so that a little ink outweighs much that hardly differs
+    share = above / np.maximum(255 - paper, 1) if lighter else -above / np.maximum(paper, 1)
     return np.rint(255 * share.clip(0, 1)).astype(np.uint8)
 
 
