@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from vidlib.checks import reason
+from vidlib.checks import reason, shown
 from vidlib.files import check_zip, sha256, user_path
 from vidlib.machine import impatient_network
 
@@ -190,7 +190,7 @@ def chosen_layers(
         return tuple({name[4]: name for name in held if name[4] in "123"}.values())  # name[4] is the block
     asked = (asked,) if isinstance(asked, str) else asked
     if not isinstance(asked, (list, tuple, set, frozenset)):
-        raise ValueError(f"layers is {asked!r}, expected a list with some of {', '.join(held)}.")
+        raise ValueError(f"layers is {shown(asked)}, expected a list with some of {', '.join(held)}.")
     if not asked:
         raise ValueError(f"layers is empty, expected one or more of {', '.join(held)}.")
     for name in asked:

@@ -26,6 +26,26 @@ def did_you_mean(name: object, known: Iterable[str]) -> str:
     return f"did you mean {lower[near[0]]!r}?" if near else f"expected one of {', '.join(known) or 'none'}."
 
 
+def shown(value: object) -> str:
+    """What came, for a sentence: as code where that is one short line, else its type.
+
+    >>> shown([1.5, "x"]), shown(list(range(100)))
+    ("[1.5, 'x']", 'a list')
+    """
+    text = repr(value)
+    return text if len(text) <= 60 and "\n" not in text else f"a {type(value).__name__}"
+
+
+def reason(error: BaseException) -> str:
+    """Why something failed, in the error's own words on one line, to be put in brackets.
+
+    >>> reason(FileNotFoundError(2, "No such file or directory", "a.png"))
+    'No such file or directory'
+    """
+    lines = str(getattr(error, "strerror", None) or error).strip().splitlines()
+    return lines[-1].strip().rstrip(".") if lines else type(error).__name__
+
+
 def check_choice(known: Iterable[str], /, **values: object) -> None:
     """Raise unless every one of ``values`` is a name in ``known``.
 
@@ -116,13 +136,3 @@ def check_texts(**values: Any) -> None:
     for name, value in values.items():
         if not isinstance(value, str) or not value.strip():
             raise ValueError(f"{name} is {value!r}, expected a text that is not empty.")
-
-
-def reason(error: BaseException) -> str:
-    """Why something failed, in the error's own words on one line, to be put in brackets.
-
-    >>> reason(FileNotFoundError(2, "No such file or directory", "a.png"))
-    'No such file or directory'
-    """
-    lines = str(getattr(error, "strerror", None) or error).strip().splitlines()
-    return lines[-1].strip().rstrip(".") if lines else type(error).__name__

@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 from filelock import FileLock
 
-from vidlib.checks import check_flags, reason
+from vidlib.checks import check_flags, reason, shown
 from vidlib.files import user_path
 
 SPLITS = ("train", "validation", "test")
@@ -72,7 +72,7 @@ class Digits:
     def __post_init__(self) -> None:
         _check_split(self.split)
         if not isinstance(self.source, str) or not self.source:
-            raise ValueError(f"source is {self.source!r}, expected a name or a folder as text.")
+            raise ValueError(f"source is {shown(self.source)}, expected a name or a folder as text.")
         images, labels = np.asarray(self.images), np.asarray(self.labels)
         if images.dtype != np.uint8 or images.ndim != 3 or images.shape[1:] != (SIZE, SIZE) or not len(images):
             raise ValueError(f"images are {images.dtype} of shape {images.shape}, expected uint8 (N, {SIZE}, {SIZE}).")
@@ -117,7 +117,7 @@ def load_digits(source: str | Path = "auto", split: str = "train", *, download: 
     _check_split(split)
     check_flags(download=download)
     if not isinstance(source, (str, Path)) or not str(source):
-        raise ValueError(f"digits are {source!r}, {_EXPECTED_SOURCE}")
+        raise ValueError(f"digits are {shown(source)}, {_EXPECTED_SOURCE}")
     if source == "builtin":
         return _builtin(split)
     if source == "mnist":
@@ -138,7 +138,7 @@ _EXPECTED_SOURCE = "expected 'mnist', 'builtin', 'auto' or an existing folder of
 
 def _check_split(split: object) -> None:
     if not isinstance(split, str) or split not in SPLITS:
-        raise ValueError(f"split is {split!r}, expected one of {', '.join(SPLITS)}.")
+        raise ValueError(f"split is {shown(split)}, expected one of {', '.join(SPLITS)}.")
 
 
 # MNIST --------------------------------------------------------------------------------------------------------------

@@ -24,7 +24,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from vidlib.checks import check_counts, check_flags, reason
+from vidlib.checks import check_counts, check_flags, reason, shown
 from vidlib.digits import SIZE, SPLITS, Digits, data_folder, describe, load_digits
 from vidlib.files import user_path
 from vidlib.machine import choose_device, impatient_network
@@ -98,7 +98,10 @@ def _step(position: np.ndarray, velocity: np.ndarray) -> tuple[np.ndarray, np.nd
 
 
 def _numbers(values: Any, name: str) -> np.ndarray:
-    found = np.asarray(values)
+    try:
+        found = np.asarray(values)
+    except (TypeError, ValueError, RuntimeError) as error:  # a ragged list; a tensor on another device
+        raise ValueError(f"{name} cannot be read ({reason(error)}), expected an array (..., 2) of numbers.") from error
     if found.dtype.kind not in "fiu" or not np.isfinite(found).all():
         came = "NaN or infinity" if found.dtype.kind == "f" else type(values).__name__
         raise ValueError(f"{name} holds {came}, expected an array (..., 2) of finite numbers.")
@@ -216,7 +219,7 @@ class MovingMNIST(Dataset):
         check_counts(length=length, n_digits=n_digits, frames=frames)
         check_counts(0, highest=2**64 - 1, seed=seed)  # a larger one would be the seed of another split
         if isinstance(digits, Digits) and split not in ("train", digits.split):
-            raise ValueError(f"split is {split!r} and the digits are of the {digits.split} split: leave split out.")
+            raise ValueError(f"split is {shown(split)} and the digits are of the {digits.split} split: leave it out.")
         self.digits = digits if isinstance(digits, Digits) else load_digits(digits, split)
         self.split = self.digits.split
         self.seed, self.n_digits, self.frames = int(seed), int(n_digits), int(frames)
@@ -305,7 +308,7 @@ class MovingMNIST(Dataset):
         listed = isinstance(indices, (list, tuple))  # numpy would make 1 of True among other numbers
         each_whole = found.ndim == 1 and all(map(_is_whole, indices)) if listed else found.dtype.kind in "iu"
         if found.ndim != 1 or not each_whole:
-            raise ValueError(f"indices are {indices!r:.80}, expected a list of whole numbers.")
+            raise ValueError(f"indices are {shown(indices)}, expected a list of whole numbers.")
         wrapped = np.where(found < 0, found + len(self), found)
         outside = found[(wrapped < 0) | (wrapped >= len(self))]
         if len(outside):
