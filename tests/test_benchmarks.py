@@ -13,15 +13,15 @@ import torch
 from matplotlib.figure import Figure
 
 from benchmarks import data_speed, results, training_speed
-from studies import ablation, iterative, perceptual
 from benchmarks.reference import ReferenceConvLSTM, reference_transformer
+from studies import ablation, iterative, perceptual
 from vidlib import recipes
+from vidlib.iterative import rollout
 from vidlib.metrics import Scores
 from vidlib.models.convlstm import ConvLSTM
 from vidlib.models.vit import VideoTransformer
 from vidlib.moving_mnist import MovingMNIST
 from vidlib.perceptual import PerceptualLoss
-from vidlib.rollout import rollout
 from vidlib.weights import load_pretrained
 
 CPU = torch.device("cpu")

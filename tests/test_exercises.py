@@ -280,7 +280,7 @@ def test_an_exercise_may_ask_for_a_value(monkeypatch):
 
 
 def test_windows_are_counted_as_the_rollout_calls_a_model():
-    from vidlib.rollout import rollout
+    from vidlib.iterative import rollout
 
     calls = []
     model = CopyLast()

@@ -65,6 +65,7 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
             _remove_leftovers(path)
         with temporary.open("xb") as file:  # for its mode: some writers make files that only their owner may read
             mode = os.fstat(file.fileno()).st_mode
+        temporary.unlink()
         yield temporary
         if special:
             _pour(temporary, path)
