@@ -9,6 +9,7 @@ import os
 import shutil
 import socket
 import struct
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -490,6 +491,299 @@ def test_text_that_is_named_like_an_image_is_one_sentence(folder):
         load_digits(folder, "test")
 
 
+# Any mode, depth, metadata and paper: the same digit
+
+
+def soft(size: int = 56) -> np.ndarray:
+    """A digit with soft edges, every gray level in it and no symmetry: a drawing that shows what was done to it."""
+    y, x = np.mgrid[0:size, 0:size] / size
+    stem = np.clip(1.6 - 14 * np.abs(x - 0.35 - 0.2 * y), 0, 1) * ((y > 0.2) & (y < 0.8))
+    foot = np.clip(1.4 - 12 * np.abs(y - 0.7), 0, 1) * ((x > 0.3) & (x < 0.75))
+    return np.rint(255 * np.maximum(stem, foot)).astype(np.uint8)
+
+
+def read(file: Path) -> np.ndarray:
+    return digits._read_digit(file).astype(int)
+
+
+def tilted(low: float, high: float) -> np.ndarray:
+    """Paper in a shadow: ``low`` at one corner, ``high`` at the other."""
+    y, x = np.mgrid[0:56, 0:56] / 55
+    return low + (high - low) * (0.7 * x + 0.3 * y)
+
+
+def dim_corners() -> np.ndarray:
+    y, x = np.mgrid[0:56, 0:56] / 55 - 0.5
+    return 230 - 150 * (x**2 + y**2)
+
+
+LIGHT = soft()
+DARK = 255 - LIGHT
+INK = LIGHT / 255
+TRANSPOSED = {  # EXIF's number of how a camera was held, and the method that stores a picture so
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_90,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_270,
+}
+
+
+def with_alpha(gray: np.ndarray, alpha: np.ndarray | int, mode: str = "RGBA") -> Image.Image:
+    image = Image.fromarray(gray).convert(mode)
+    image.putalpha(alpha if isinstance(alpha, int) else Image.fromarray(alpha))
+    return image
+
+
+def lab(gray: np.ndarray) -> Image.Image:
+    from PIL import ImageCms
+
+    to_lab = ImageCms.buildTransform(ImageCms.createProfile("sRGB"), ImageCms.createProfile("LAB"), "RGB", "LAB")
+    return ImageCms.applyTransform(Image.fromarray(gray).convert("RGB"), to_lab)
+
+
+def card(radius: int) -> np.ndarray:
+    from PIL import ImageDraw
+
+    mask = Image.new("L", (56, 56))
+    ImageDraw.Draw(mask).rounded_rectangle((0, 0, 55, 55), radius, fill=255)
+    return np.asarray(mask)
+
+
+def frames(mode: str = "L") -> dict:
+    return {"save_all": True, "append_images": [Image.new("L", (56, 56), 99).convert(mode)]}
+
+
+def exif(orientation: int) -> Image.Exif:
+    facts = Image.Exif()
+    facts[0x112] = orientation
+    return facts
+
+
+def hole(where: tuple) -> np.ndarray:
+    alpha = np.full((56, 56), 255, np.uint8)
+    alpha[where] = 0
+    return alpha
+
+
+SAME = {
+    # modes
+    **{f"{mode} {end}": (Image.fromarray(LIGHT).convert(mode), end, {}) for mode, end in (
+        ("L", "bmp"), ("L", "jp2"), ("P", "png"), ("P", "gif"), ("RGB", "tif"), ("RGB", "PNG"), ("RGB", "ppm"),
+        ("RGBA", "png"), ("RGBA", "tga"), ("LA", "png"), ("PA", "tif"), ("CMYK", "tif"), ("CMYK", "jpg"),
+        ("YCbCr", "tif"), ("I", "tif"), ("F", "tif"), ("L", "jfif"),
+    )},
+    "LAB tif": (lab(LIGHT), "tif", {}),
+    "palette of few": (Image.fromarray(DARK).quantize(256), "png", {}),
+    # depths
+    "16 bit png": (Image.fromarray(LIGHT.astype(np.uint16) * 257), "png", {}),
+    "16 bit tif": (Image.fromarray(LIGHT.astype(np.uint16) * 257), "tif", {}),
+    "16 bit big-endian": (Image.fromarray((LIGHT.astype(np.uint16) * 257).astype(">u2")), "tif", {}),
+    "16 bit dark on light": (Image.fromarray(DARK.astype(np.uint16) * 257), "png", {}),
+    "8 bits in 16": (Image.fromarray(LIGHT.astype(np.uint16)), "png", {}),
+    "16 bits in 32": (Image.fromarray(LIGHT.astype(np.int32) * 257), "tif", {}),
+    "32 bits": (Image.fromarray(LIGHT.astype(np.int32) * 2**23), "tif", {}),
+    "16 bit pgm": (Image.fromarray(LIGHT.astype(np.int32) * 257), "pgm", {}),
+    "float 0 to 1": (Image.fromarray(INK.astype(np.float32)), "tif", {}),
+    "float -1 to 1": (Image.fromarray((2 * INK - 1).astype(np.float32)), "tif", {}),
+    "float 0 to 65535": (Image.fromarray((65535 * INK).astype(np.float32)), "tif", {}),
+    "float overshoots": (Image.fromarray((1.04 * INK - 0.02).astype(np.float32)), "tif", {}),
+    # ink and paper
+    "dark on light": (Image.fromarray(DARK), "png", {}),
+    **{f"dark on {paper}": (Image.fromarray(np.rint(paper * (1 - INK)).astype(np.uint8)), "png", {})
+       for paper in (240, 200, 150, 128, 110, 90)},
+    **{f"light on {paper}": (Image.fromarray(np.rint(paper + (255 - paper) * INK).astype(np.uint8)), "png", {})
+       for paper in (15, 60, 100, 128, 160)},
+    "shaded paper": (Image.fromarray(np.rint(tilted(140, 250) * (1 - INK)).astype(np.uint8)), "png", {}),
+    "deep shadow": (Image.fromarray(np.rint(tilted(70, 250) * (1 - INK)).astype(np.uint8)), "png", {}),
+    "dim corners": (Image.fromarray(np.rint(dim_corners() * (1 - INK)).astype(np.uint8)), "png", {}),
+    # opacity
+    **{f"{name} {mode} alpha {alpha}": (with_alpha(gray, alpha, mode), "png", {})
+       for name, gray in (("light", LIGHT), ("dark", DARK)) for mode in ("LA", "RGBA")
+       for alpha in (255, 254, 250, 128, 0)},
+    "alpha nearly opaque, uneven": (
+        with_alpha(DARK, np.random.default_rng(0).integers(240, 256, (56, 56), np.uint8)), "png", {}),
+    "one transparent pixel": (with_alpha(DARK, hole((0, 0))), "png", {}),
+    "a transparent edge": (with_alpha(DARK, hole((slice(None), slice(0, 3)))), "png", {}),
+    **{f"ink of {shade} on nothing": (with_alpha(np.full_like(LIGHT, shade), LIGHT), "png", {})
+       for shade in (0, 128, 255)},
+    "ink on nothing, LA": (with_alpha(np.zeros_like(LIGHT), LIGHT, "LA"), "png", {}),
+    "ink on nothing, webp": (with_alpha(np.zeros_like(LIGHT), LIGHT), "webp", {"lossless": True, "exact": True}),
+    "ink as dark as it is opaque": (with_alpha(DARK, LIGHT), "png", {}),
+    "ink as light as it is opaque": (with_alpha(LIGHT, LIGHT), "png", {}),
+    "a hole in white": (with_alpha(np.full_like(LIGHT, 255), DARK), "png", {}),
+    "card with round corners": (with_alpha(DARK, card(12)), "png", {}),
+    "round card": (with_alpha(DARK, card(28)), "png", {}),
+    "white declared transparent, palette": (Image.fromarray(DARK).convert("P"), "png", {"transparency": 255}),
+    "white declared transparent, gif": (Image.fromarray(DARK).convert("P"), "gif", {"transparency": 255}),
+    "white declared transparent, L": (Image.fromarray(DARK), "png", {"transparency": 255}),
+    "white declared transparent, RGB": (Image.fromarray(DARK).convert("RGB"), "png", {"transparency": (255,) * 3}),
+    # the first of several frames or pages
+    "animated gif": (Image.fromarray(LIGHT).convert("P"), "gif", frames("P")),
+    "animated png": (Image.fromarray(LIGHT), "png", frames()),
+    "animated webp": (Image.fromarray(LIGHT).convert("RGB"), "webp", {"lossless": True} | frames("RGB")),
+    "pages": (Image.fromarray(LIGHT), "tif", frames()),
+    # how the camera was held
+    **{f"orientation {number} {end}": (Image.fromarray(LIGHT).transpose(stored), end, {"exif": exif(number), **options})
+       for number, stored in TRANSPOSED.items()
+       for end, options in (("jpg", {"quality": 95}), ("png", {}), ("tif", {}), ("webp", {"lossless": True}))},
+    "damaged orientation": (Image.fromarray(LIGHT), "png", {"exif": b"Exif\0\0MM\0*\0\0\0\x08\0\x09\xff"}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", SAME)
+def test_every_image_shows_the_same_digit(tmp_path, name):
+    plain = tmp_path / "plain.png"
+    Image.fromarray(LIGHT).save(plain)
+    image, end, options = SAME[name]
+    file = tmp_path / f"other.{end}"
+    image.save(file, **options)
+    right, found = read(plain), read(file)
+    assert right.max() > 240 and right[0, 0] == 0
+    lossy = end in ("jpg", "jfif") or any(word in name for word in ("CMYK", "LAB", "overshoots"))
+    assert np.abs(found - right).mean() < (1 if lossy else 0.7), name
+    assert np.abs(found - right).max() <= (6 if lossy else 3)
+
+
+def test_one_bit_images_show_the_digit_in_black_and_white(tmp_path):
+    for name, gray in (("light", LIGHT), ("dark", DARK)):
+        Image.fromarray(gray).convert("1", dither=Image.Dither.NONE).save(tmp_path / f"{name}.png")
+    Image.fromarray(LIGHT).point(lambda v: 255 * (v > 127)).save(tmp_path / "right.png")
+    right = read(tmp_path / "right.png")
+    assert all(np.abs(read(tmp_path / f"{name}.png") - right).mean() < 1 for name in ("light", "dark"))
+
+
+def test_twelve_bits_are_scaled_by_their_own_range(tmp_path):
+    # Pillow writes no 12-bit TIFF: two values are packed into three bytes by hand
+    values = np.rint(INK * 4095).astype(np.uint16).reshape(-1, 2)
+    packed = np.stack([values[:, 0] >> 4, (values[:, 0] & 15) << 4 | values[:, 1] >> 8, values[:, 1] & 255], axis=1)
+    body = packed.astype(np.uint8).tobytes()
+    tags = [(256, 56), (257, 56), (258, 12), (259, 1), (262, 1), (273, 8), (277, 1), (278, 56), (279, len(body))]
+    entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags)
+    (tmp_path / "12.tif").write_bytes(
+        b"II*\0" + struct.pack("<I", 8 + len(body)) + body + struct.pack("<H", len(tags)) + entries + bytes(4)
+    )
+    Image.fromarray(LIGHT).save(tmp_path / "8.png")
+    assert np.abs(read(tmp_path / "12.tif") - read(tmp_path / "8.png")).max() <= 1
+
+
+def test_mnists_own_digits_come_back_as_they_are(tmp_path):
+    for number, image in enumerate(load_digits("builtin", "test").images[:20]):
+        Image.fromarray(image).save(tmp_path / f"{number}.png")
+        Image.fromarray(255 - image).save(tmp_path / f"{number} dark.png")
+        assert np.array_equal(read(tmp_path / f"{number}.png"), image)
+        assert np.array_equal(read(tmp_path / f"{number} dark.png"), image)
+
+
+def test_a_large_scan_shows_the_same_digit(tmp_path):
+    Image.fromarray(LIGHT).resize((3_000, 3_000), Image.Resampling.BICUBIC).save(tmp_path / "large.png")
+    Image.fromarray(LIGHT).save(tmp_path / "plain.png")
+    assert np.abs(read(tmp_path / "large.png") - read(tmp_path / "plain.png")).mean() < 1
+
+
+def claims(width: int, height: int) -> bytes:
+    """A PNG file that says it is so large, with next to nothing behind it."""
+
+    def chunk(kind: bytes, content: bytes) -> bytes:
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+    header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"")) + chunk(b"IEND", b"")
+
+
+@pytest.mark.parametrize("size", [(20_000, 20_000), (8_000, 7_000), (60_000_000, 1)])
+def test_a_scan_with_too_many_pixels_is_one_sentence_before_one_is_read(folder, monkeypatch, size):
+    (folder / "scan.png").write_bytes(claims(*size))
+    monkeypatch.setattr(digits, "_gray", lambda image: pytest.fail("decoded"))
+    with pytest.raises(ValueError, match=r"scan\.png has more than 50,000,000 pixels: save it smaller\.$"):
+        digits._read_digit(folder / "scan.png")
+
+
+@pytest.mark.parametrize(
+    "image",
+    [
+        Image.new("L", (40, 40), 0),
+        Image.new("L", (40, 40), 255),
+        Image.new("RGB", (1, 1), "gray"),
+        Image.new("RGBA", (40, 40), (0, 0, 0, 0)),
+        Image.new("I;16", (40, 40), 40_000),
+        Image.fromarray(np.rint(tilted(150, 220)).astype(np.uint8)),
+        Image.fromarray(np.random.default_rng(0).normal(200, 4, (400, 400)).astype(np.uint8)),
+    ],
+    ids=["black", "white", "one pixel", "transparent", "16 bit", "shadow alone", "noise alone"],
+)
+def test_a_blank_image_is_named(folder, image):
+    image.save(folder / "empty.png")
+    with pytest.raises(ValueError, match=r"empty\.png shows no digit at 28×28 pixels") as caught:
+        load_digits(folder)
+    assert one_sentence(caught.value)
+
+
+def test_other_images_without_a_digit_are_named(folder):
+    for number, (image, sentence) in enumerate(
+        (
+            (Image.new("L", (900, 3), 200), "is 900×3 pixels, expected a digit"),
+            (Image.fromarray(np.full((8, 8), np.nan, np.float32)), "cannot be read as an image .it holds NaN or infin"),
+        )
+    ):
+        file = folder / f"odd{number}.tif"
+        image.save(file)
+        with pytest.raises(ValueError, match=rf"odd{number}\.tif {sentence}") as caught:
+            load_digits(folder)
+        assert one_sentence(caught.value)
+        file.unlink()
+
+
+def test_files_of_the_system_are_no_digits(folder):
+    before = load_digits(folder, "train")
+    (folder / ".hidden").mkdir()
+    (folder / "__MACOSX").mkdir()
+    for name in ("._0.png", ".hidden.png", ".hidden/0.png", "__MACOSX/0.png", ".DS_Store", "Thumbs.db", "desktop.ini"):
+        (folder / name).write_bytes(b"\0\5\x16\7 no picture")
+    (folder / "folder.png").mkdir()
+    assert load_digits(folder, "train").sha256 == before.sha256
+
+
+def test_what_cannot_be_opened_is_called_so_and_not_damaged(folder, monkeypatch):
+    file = folder / "7.png"
+    unreadable(file)
+    with pytest.raises(OSError, match=r"7\.png cannot be opened \(Too many levels of symbolic links\)") as caught:
+        load_digits(folder)
+    assert one_sentence(caught.value) and "replace" not in str(caught.value)
+    file.unlink()
+
+    def walk(top, onerror, **_):
+        onerror(PermissionError(errno.EACCES, "Permission denied", str(top)))
+
+    monkeypatch.setattr(digits.os, "walk", walk)
+    with pytest.raises(OSError, match=r"mine cannot be read \(Permission denied\): see who may read it\.$"):
+        load_digits(folder)
+
+
+def test_paths_mean_what_their_reader_means(folder, monkeypatch):
+    right = load_digits(folder).sha256
+    monkeypatch.chdir(folder.parent)
+    assert load_digits("mine").sha256 == right and load_digits("mine").source == str(folder)
+    monkeypatch.setenv("HOME", str(folder.parent))
+    monkeypatch.setenv("USERPROFILE", str(folder.parent))
+    assert load_digits("~/mine").sha256 == right and load_digits(Path("~/mine")).sha256 == right
+    (folder.parent / "with {braces}").symlink_to(folder)
+    assert load_digits("with {braces}").sha256 == right
+    with pytest.raises(ValueError, match="begins with a home that is not known here") as caught:
+        load_digits("~nobody-of-that-name/mine")
+    assert one_sentence(caught.value)
+    monkeypatch.setenv("VIDLIB_DATA", "~nobody-of-that-name/data")
+    with pytest.raises(ValueError, match="begins with a home that is not known here"):
+        load_digits("mnist")
+
+
+def test_the_description_does_not_tell_where_a_folder_lies(folder):
+    assert describe(load_digits(folder, "test")) == "mine, 4 in the test split"
+    assert describe(Digits(np.zeros((1, 28, 28), np.uint8), np.zeros(1, int), "/", "test")).startswith("own images, 1 ")
+
+
 # Names
 
 
@@ -506,6 +800,39 @@ def test_an_unknown_source_is_one_sentence(tmp_path):
     draw().save(file)
     with pytest.raises(ValueError, match="an existing folder"):
         load_digits(file)
+
+
+@pytest.mark.parametrize("source", [None, 3, "", True, b"mnist", ["mnist"], np.zeros((9, 9))], ids=repr)
+def test_a_source_that_is_none_is_one_sentence(source):
+    with pytest.raises(ValueError, match="^digits are .*, expected 'mnist', 'builtin', 'auto' or an ex") as caught:
+        load_digits(source)
+    assert one_sentence(caught.value)
+
+
+@pytest.mark.parametrize("download", ["no", None, 1])
+def test_whether_to_download_is_yes_or_no(download):
+    with pytest.raises(ValueError, match="download is .*, expected True or False"):
+        load_digits("builtin", download=download)
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"images": np.zeros((2, 28, 28))}, r"images are float64 of shape \(2, 28, 28\), expected uint8 \(N, 28, 28\)"),
+        ({"images": np.zeros((2, 28, 27), np.uint8)}, "images are uint8 of shape"),
+        ({"images": np.zeros((0, 28, 28), np.uint8), "labels": np.zeros(0, int)}, "images are uint8 of shape"),
+        ({"images": None}, "images are object"),
+        ({"labels": np.zeros(3, int)}, r"labels are int64 of shape \(3,\), expected whole numbers \(2,\)"),
+        ({"labels": np.zeros(2)}, "labels are float64"),
+        ({"source": None}, "source is None"),
+        ({"split": "dev"}, "split is 'dev'"),
+    ],
+)
+def test_digits_of_another_form_are_one_sentence(change, sentence):
+    right = {"images": np.zeros((2, 28, 28), np.uint8), "labels": np.zeros(2, int), "source": "own", "split": "test"}
+    with pytest.raises(ValueError, match=f"^{sentence}") as caught:
+        Digits(**right | change)
+    assert one_sentence(caught.value)
 
 
 def test_the_hash_is_that_of_the_pixels():

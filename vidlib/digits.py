@@ -421,10 +421,12 @@ def _gray(image: Any) -> Any:
     from PIL import Image, ImageCms, ImageOps
 
     image.load()
+    bits = getattr(image, "tag_v2", {}).get(_BITS_PER_SAMPLE, (16,))
     with suppress(Exception):  # damaged metadata say nothing of what is up; the pixels are whole
         image = ImageOps.exif_transpose(image)
     if image.mode == "F" or image.mode.startswith("I"):
-        return Image.fromarray(_eight_bits(np.asarray(image), image))
+        usual = [1, 255, 65_535] if image.mode == "F" else [4_095] if bits == (12,) else [255, 65_535]
+        return Image.fromarray(_eight_bits(np.asarray(image), usual))
     if image.mode == "LAB":
         to_rgb = ImageCms.buildTransform(ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB"), "LAB", "RGB")
         image = ImageCms.applyTransform(image, to_rgb)
@@ -435,12 +437,10 @@ def _gray(image: Any) -> Any:
     return Image.fromarray(_flattened(gray, np.asarray(whole.getchannel("A"), np.float32)))
 
 
-def _eight_bits(deep: np.ndarray, image: Any) -> np.ndarray:
-    """Numbers of 12, 16 or 32 bits or floats as uint8; their range is the smallest usual one that holds them."""
+def _eight_bits(deep: np.ndarray, usual: list[int]) -> np.ndarray:
+    """Numbers of 12, 16 or 32 bits or floats as uint8; their range is the smallest ``usual`` one that holds them."""
     if not np.isfinite(deep).all():
         raise ValueError("it holds NaN or infinity")
-    bits = getattr(image, "tag_v2", {}).get(_BITS_PER_SAMPLE, (16,))
-    usual = [1, 255, 65_535] if image.mode == "F" else [4_095] if bits == (12,) else [255, 65_535]
     lowest, highest = min(float(deep.min()), 0.0), float(deep.max())
     full = next((value for value in usual if highest <= 1.05 * value), highest)  # resized floats overshoot a little
     share = (deep.astype(np.float32) - lowest) / max(full - lowest, 1e-9)
