@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import random
+import subprocess
+import sys
 import warnings
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,7 +18,7 @@ import torchvision
 
 from vidlib import course, viz, weights
 from vidlib.baselines import AllBlack, CopyLast
-from vidlib.digits import load_digits
+from vidlib.digits import data_folder, load_digits
 from vidlib.metrics import evaluate
 from vidlib.moving_mnist import MovingMNIST
 
@@ -84,17 +86,34 @@ def test_threads_come_from_the_argument_or_the_environment(monkeypatch):
     ("arguments", "sentence"),
     [
         ({"profile": "huge"}, "profile is 'huge', expected one of smoke, laptop, full"),
+        ({"profile": "smok"}, "profile is 'smok', did you mean 'smoke'"),
+        ({"profile": None}, "profile is None"),
+        ({"profile": ["smoke"]}, r"profile is \['smoke'\]"),
         ({"seed": -1}, "seed is -1, expected a whole number from 0"),
         ({"seed": True}, "seed is True"),
         ({"seed": 1.0}, "seed is 1.0"),
+        ({"seed": None}, "seed is None"),
+        ({"seed": "1"}, "seed is '1'"),
         ({"seed": 2**32}, "seed is 4294967296"),
         ({"threads": 0}, "threads is 0, expected a whole number from 1 to 1024"),
+        ({"threads": True}, "threads is True"),
+        ({"threads": 1.5}, "threads is 1.5"),
         ({"digits": "no such folder"}, "digits are 'no such folder'"),
+        ({"digits": None}, "digits are None"),
+        ({"digits": 3}, "digits are 3"),
+        ({"digits": ""}, "digits are ''"),
+        ({"digits": "~nobody-of-that-name/own"}, "'~nobody-of-that-name/own' begins with a home that is not known"),
+        ({"gifs": ""}, "'' is no path"),
+        ({"gifs": 3}, "3 is no path"),
+        ({"gifs": "~nobody-of-that-name/own"}, "'~nobody-of-that-name/own' begins with a home that is not known"),
     ],
 )
 def test_setup_refuses_nonsense(arguments, sentence):
-    with pytest.raises(ValueError, match=sentence):
+    state = torch.get_rng_state()
+    with pytest.raises(ValueError, match=f"^{sentence}") as caught:
         course.setup(**{"digits": "builtin", **arguments})
+    assert str(caught.value).endswith((".", "?")) and "\n" not in str(caught.value)
+    assert torch.equal(torch.get_rng_state(), state)  # refused before anything was changed
 
 
 def test_setup_says_when_built_in_digits_stand_in(tmp_path, monkeypatch, capsys):
@@ -136,6 +155,42 @@ def test_folders(checkout, monkeypatch, runs_folder):
     assert course.setup(digits="builtin").gif_folder == checkout / "datavisualization"
     assert course.setup(digits="builtin", gifs="elsewhere").gif_folder == checkout / "elsewhere"
     assert sorted(p.name for p in checkout.iterdir()) == ["notebooks", "vidlib"]  # asking creates nothing
+
+
+def test_a_home_in_a_path_is_the_readers(checkout, monkeypatch, tmp_path_factory):
+    home = tmp_path_factory.mktemp("home")
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.setenv("USERPROFILE", str(home))
+    monkeypatch.setenv("VIDLIB_RUNS", "~/my runs")
+    here = course.setup(digits="builtin", gifs="~/my gifs")
+    assert (here.runs, here.gif_folder) == (home / "my runs", home / "my gifs")
+
+
+@pytest.mark.parametrize("where", ["mydata", "./mydata", "~/mydata", "notebooks/../mydata"])
+def test_the_folder_for_data_starts_at_the_course_too(checkout, monkeypatch, where):
+    monkeypatch.setenv("HOME", str(checkout))
+    monkeypatch.setenv("USERPROFILE", str(checkout))
+    monkeypatch.setenv("VIDLIB_DATA", where)
+    course.setup(digits="builtin")  # in notebooks/, where a kernel works
+    assert data_folder().resolve() == checkout / "mydata"
+    monkeypatch.chdir(checkout / "vidlib")  # a notebook may change its folder later
+    assert data_folder().resolve() == checkout / "mydata"
+
+
+def test_an_account_without_a_home_can_do_the_course(tmp_path, runs_folder):
+    """As in a container that runs under a number nobody registered."""
+    code = """
+import os, pwd
+os.environ.pop("HOME", None)
+def unknown(uid): raise KeyError(uid)
+pwd.getpwuid = unknown
+from vidlib.course import setup
+setup("smoke", digits="builtin").provenance(note="it went on")
+"""
+    pytest.importorskip("pwd")
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert "it went on" in done.stdout
 
 
 def test_without_a_course_around_it_the_working_directory_is_the_root(tmp_path, monkeypatch):
@@ -204,3 +259,10 @@ def test_scores_end_in_the_table_of_a_run(capsys):
         here.save_scores("02_convlstm", scores)
     with pytest.raises(ValueError, match="expected exactly one set of clips"):
         here.save_scores("02_convlstm", {})
+    for name in ("../02_convlstm", "", None, "a/b"):
+        with pytest.raises(ValueError, match="^notebook is "):
+            here.save_scores(name, scores)
+    for wrong in (None, [1], {"model": 3}):
+        with pytest.raises(ValueError, match="^scores are something else"):
+            here.save_scores("02_convlstm", wrong)
+    assert [file.name for file in here.runs.rglob("*.json")] == ["02_convlstm.json"]

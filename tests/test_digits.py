@@ -16,8 +16,9 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from vidlib import digits
+from vidlib import digits, own_images
 from vidlib.digits import SPLITS, Digits, data_folder, describe, load_digits
+from vidlib.own_images import read_digit
 
 FILES = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
 REAL = [data_folder() / "MNIST" / "raw" / name for name in FILES]
@@ -503,7 +504,7 @@ def soft(size: int = 56) -> np.ndarray:
 
 
 def read(file: Path) -> np.ndarray:
-    return digits._read_digit(file).astype(int)
+    return read_digit(file, 28).astype(int)
 
 
 def tilted(low: float, high: float) -> np.ndarray:
@@ -696,9 +697,9 @@ def claims(width: int, height: int) -> bytes:
 @pytest.mark.parametrize("size", [(20_000, 20_000), (8_000, 7_000), (60_000_000, 1)])
 def test_a_scan_with_too_many_pixels_is_one_sentence_before_one_is_read(folder, monkeypatch, size):
     (folder / "scan.png").write_bytes(claims(*size))
-    monkeypatch.setattr(digits, "_gray", lambda image: pytest.fail("decoded"))
+    monkeypatch.setattr(own_images, "_gray", lambda image: pytest.fail("decoded"))
     with pytest.raises(ValueError, match=r"scan\.png has more than 50,000,000 pixels: save it smaller\.$"):
-        digits._read_digit(folder / "scan.png")
+        read_digit(folder / "scan.png", 28)
 
 
 @pytest.mark.parametrize(
@@ -757,7 +758,7 @@ def test_what_cannot_be_opened_is_called_so_and_not_damaged(folder, monkeypatch)
     def walk(top, onerror, **_):
         onerror(PermissionError(errno.EACCES, "Permission denied", str(top)))
 
-    monkeypatch.setattr(digits.os, "walk", walk)
+    monkeypatch.setattr(own_images.os, "walk", walk)
     with pytest.raises(OSError, match=r"mine cannot be read \(Permission denied\): see who may read it\.$"):
         load_digits(folder)
 

@@ -269,6 +269,10 @@ def test_unknown_exercise(capsys):
     assert "expected one of step, mse_per_frame, " in capsys.readouterr().out
     lessons.check(["step"], ...)
     assert "There is no exercise ['step']" in capsys.readouterr().out
+    for name in (None, 3, True, "", {}):
+        lessons.check(name, ...)
+        said = capsys.readouterr().out
+        assert said.startswith(f"There is no exercise {name!r}, ") and said.count("\n") == 1
 
 
 def test_an_exercise_may_ask_for_a_value(monkeypatch):

@@ -144,7 +144,7 @@ def _read_checked_zip(path: Path) -> dict[str, Tensor]:
 
 
 def on_meta(backbone: str) -> nn.Sequential:
-    """The layers of a backbone without memory behind them: nothing is drawn at random that a file could leave in."""
+    """The layers of a backbone without any weights yet: a file that lacks some can then not leave random ones."""
     with torch.device("meta"):
         if backbone == "digits":
             return DigitNetwork().features

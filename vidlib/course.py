@@ -77,7 +77,7 @@ class Course:
             scores: name of the model to its :class:`vidlib.metrics.Scores`, all on the same clips.
 
         Raises:
-            ValueError: a name that is none, no scores, or scores of different clips.
+            ValueError: no name of a notebook, no scores, or scores of different clips.
             OSError: the file could not be written.
         """
         check_texts(notebook=notebook)
@@ -125,8 +125,8 @@ def setup(
     because a notebook works in a folder below it: ``"datavisualization"`` rebuilds the GIFs that are shown there.
 
     Raises:
-        ValueError: an unknown profile, a seed or number of threads out of range, a path that is none, or digits that
-            cannot be had.
+        ValueError: an unknown profile, a seed or number of threads out of range, something that is no path,
+            or digits that do not exist.
         OSError, RuntimeError: as :func:`vidlib.digits.load_digits`.
     """
     check_choice(PROFILES, profile=profile)

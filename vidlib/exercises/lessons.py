@@ -16,7 +16,7 @@ from vidlib.models.convlstm import ConvLSTMCell
 
 
 def check(name: str, answer: object) -> None:
-    """Print what is to be said about an answer: ``not yet``, the first difference and a hint, or ``correct``.
+    """Print whether an answer is right: ``not yet``, the first difference and a hint, or ``correct``.
 
     Never raises, so that Run All reaches the end of a notebook with open exercises.
 
