@@ -6,6 +6,7 @@ import errno
 import gzip
 import hashlib
 import os
+import pickle
 import shutil
 import socket
 import struct
@@ -14,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image, ImageOps
 
 from vidlib import digits, own_images
@@ -195,7 +197,9 @@ def test_other_contents_under_other_names_are_no_damage(small_mnist, offline):
     for name in FILES:
         (raw / name).unlink()
         (raw / name.replace("-idx", ".idx")).write_bytes(bytes(64))
-    with pytest.raises(digits.MNISTUnavailable, match=r"\(train-images\.idx3-ubyte there is another file\)") as caught:
+    with pytest.raises(
+        digits.MNISTUnavailable, match=r"is not in .* \(train-images\.idx3-ubyte is, with other contents\)"
+    ) as caught:
         load_digits("mnist", download=False)
     assert one_sentence(caught.value) and "delete" not in str(caught.value)
     assert load_digits("auto", download=False).note == "built-in digits stand in: MNIST is not on disk"
@@ -834,6 +838,29 @@ def test_digits_of_another_form_are_one_sentence(change, sentence):
     with pytest.raises(ValueError, match=f"^{sentence}") as caught:
         Digits(**right | change)
     assert one_sentence(caught.value)
+
+
+def test_only_digits_can_be_described():
+    with pytest.raises(ValueError, match="digits are 'mnist', expected what load_digits gives"):
+        describe("mnist")
+
+
+def test_digits_may_come_as_a_tensor():
+    images = torch.zeros(2, 28, 28, dtype=torch.uint8)
+    found = Digits(images, torch.tensor([1, 2]), "own", "test")
+    assert isinstance(found.images, np.ndarray) and found.labels.tolist() == [1, 2]
+
+
+def test_errors_about_mnist_come_through_from_another_process(small_mnist):
+    raw, _ = small_mnist
+    (raw / FILES[0]).write_bytes(b"")
+    (raw / FILES[2]).unlink()
+    for split in ("train", "test"):
+        with pytest.raises(RuntimeError) as caught:
+            load_digits("mnist", split, download=False)
+        copy = pickle.loads(pickle.dumps(caught.value))
+        assert type(copy) is type(caught.value) and str(copy) == str(caught.value)
+        assert vars(copy) == vars(caught.value)
 
 
 def test_the_hash_is_that_of_the_pixels():

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import difflib
 import math
+import re
 from collections.abc import Iterable
 from numbers import Integral, Real
 from typing import Any
@@ -43,7 +44,8 @@ def reason(error: BaseException) -> str:
     'No such file or directory'
     """
     lines = str(getattr(error, "strerror", None) or error).strip().splitlines()
-    return lines[-1].strip().rstrip(".") if lines else type(error).__name__
+    last = lines[-1].strip().rstrip(".") if lines else type(error).__name__
+    return re.sub(r"^<urlopen error (?:\[Errno -?\d+\] )?(.*)>$", r"\1", last)  # what urllib wraps around it
 
 
 def check_choice(known: Iterable[str], /, **values: object) -> None:

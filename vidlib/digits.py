@@ -75,7 +75,8 @@ class Digits:
             raise ValueError(
                 f"labels are {labels.dtype} of shape {labels.shape}, expected whole numbers ({len(images)},)."
             )
-        object.__setattr__(self, "sha256", _sha256(images))
+        for name, value in (("images", images), ("labels", labels), ("sha256", _sha256(images))):
+            object.__setattr__(self, name, value)
 
     def __len__(self) -> int:
         return len(self.images)
@@ -147,20 +148,19 @@ class MNISTUnavailable(RuntimeError):
         readable: ``False`` where something is there that could not be opened; a download would not help.
     """
 
-    def __init__(self, sentence: str, why: str, readable: bool = True) -> None:
+    def __init__(self, sentence: str, why: str = "", readable: bool = True) -> None:
         super().__init__(sentence)
         self.why, self.readable = why, readable
 
 
 class _Damaged(RuntimeError):
-    """A file of MNIST has other contents than were published."""
+    """A file of MNIST has other contents than were published.
 
-    def __init__(self, files: list[Path]) -> None:
-        super().__init__(
-            f"{files[0]} is not MNIST's file as it was published (truncated, changed or of another data set): "
-            "delete that file and load again, or replace it by a whole copy."
-        )
-        self.download_mends = all(file.suffix == ".gz" for file in files)  # an archive is fetched again, as if missing
+    Attributes:
+        download_mends: whether only archives are concerned, which a download fetches again as if they were missing.
+    """
+
+    download_mends = False
 
 
 def _auto(split: str, download: bool) -> Digits:
@@ -274,8 +274,13 @@ def _read_mnist_file(name: str, root: Path) -> np.ndarray:
             readable=False,
         )
     if damaged := [file for file in changed if file.name.removesuffix(".gz") == _torchvisions_name(name)]:
-        raise _Damaged(damaged)
-    but = f" ({changed[0].name} there is another file)" if changed else ""
+        error = _Damaged(
+            f"{damaged[0]} is not MNIST's file as it was published (truncated, changed or of another data set): "
+            "delete that file and load again, or replace it by a whole copy."
+        )
+        error.download_mends = all(file.suffix == ".gz" for file in damaged)
+        raise error
+    but = f" ({changed[0].name} is, with other contents)" if changed else ""
     raise MNISTUnavailable(
         f"MNIST's {_torchvisions_name(name)} is not in {raw}{but}: copy the four MNIST files there, packed or not, "
         "allow the download, or use digits='builtin'.",
@@ -372,6 +377,8 @@ def describe(digits: Digits) -> str:
     >>> describe(load_digits("builtin", "test"))
     'scikit-learn built-in digits, 300 in the test split'
     """
+    if not isinstance(digits, Digits):
+        raise ValueError(f"digits are {shown(digits)}, expected what load_digits gives.")
     known = {"mnist": "MNIST", "builtin": "scikit-learn built-in digits"}
     # of a folder only its last part: cards and scores are passed on, and the rest tells whose machine it was
     name = known.get(digits.source) or Path(digits.source).name or "own images"
