@@ -13,8 +13,8 @@ import torch
 from matplotlib.figure import Figure
 
 from benchmarks import data_speed, results, training_speed
-from studies import ablation, iterative, perceptual
 from benchmarks.reference import ReferenceConvLSTM, reference_transformer
+from studies import ablation, iterative, perceptual
 from vidlib import recipes
 from vidlib.metrics import Scores
 from vidlib.models.convlstm import ConvLSTM
