@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from vidlib.baselines import AllBlack, ConstantVelocity, CopyLast, PhysicsOracle
+from vidlib.iterative import rollout
 from vidlib.metrics import evaluate
 from vidlib.moving_mnist import MovingMNIST
-from vidlib.rollout import rollout
 
 BASELINES = [CopyLast, AllBlack, ConstantVelocity]
 

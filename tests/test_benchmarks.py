@@ -16,12 +16,12 @@ from benchmarks import data_speed, results, training_speed
 from benchmarks.reference import ReferenceConvLSTM, reference_transformer
 from studies import ablation, iterative, perceptual
 from vidlib import recipes
+from vidlib.iterative import rollout
 from vidlib.metrics import Scores
 from vidlib.models.convlstm import ConvLSTM
 from vidlib.models.vit import VideoTransformer
 from vidlib.moving_mnist import MovingMNIST
 from vidlib.perceptual import PerceptualLoss
-from vidlib.rollout import rollout
 from vidlib.weights import load_pretrained
 
 CPU = torch.device("cpu")

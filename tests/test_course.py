@@ -470,9 +470,9 @@ def test_an_exercise_may_ask_for_a_value(monkeypatch):
 
 def test_references_are_what_the_package_does():
     """The exercises teach what the models and metrics really compute."""
+    from vidlib.iterative import rollout
     from vidlib.metrics import mse_per_frame
     from vidlib.models.convlstm import ConvLSTMCell
-    from vidlib.rollout import rollout
 
     i, f, g, o, c = course._cell_inputs()[0]
     for found, expected in zip(

@@ -18,13 +18,6 @@ from vidlib.training import validation_mse
 CLIPS = np.random.default_rng(0).integers(0, 256, (6, 4, 1, 8, 8), np.uint8)
 
 
-def test_the_package_gives_functions_whatever_was_imported_before():
-    import vidlib
-    import vidlib.rollout
-
-    assert vidlib.rollout is rollout and callable(rollout)
-
-
 class Own(nn.Module):
     """A learner's own model, which checks nothing itself."""
 

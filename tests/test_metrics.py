@@ -15,6 +15,7 @@ from torch import nn
 from vidlib import metrics
 from vidlib.baselines import AllBlack, CopyLast
 from vidlib.digits import MNISTUnavailable, load_digits
+from vidlib.iterative import rollout
 from vidlib.metrics import (
     Scores,
     evaluate,
@@ -25,7 +26,6 @@ from vidlib.metrics import (
     ssim_per_frame,
     table,
 )
-from vidlib.rollout import rollout
 
 PER_FRAME = [mse_per_frame, mae_per_frame, psnr_per_frame, ssim_per_frame]
 

@@ -11,7 +11,8 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_outp
 
 import badges
 import notebook_form
-from vidlib import batch
+from vidlib import recipes
+from vidlib.batch import run as batch
 
 NAMES = ("01_data_visualization", "02_convlstm", "03_vision_transformer")
 FOLDER = badges.ROOT / "notebooks"
@@ -43,8 +44,7 @@ def test_setup_installs_this_version(notebook):
 
 
 def test_notebook_runs_at_the_smoke_profile(notebook, tmp_path):
-    declared = batch._declared(notebook)
-    smoke = {name: value for name, value in batch.read_profile("smoke").items() if name in declared}
+    smoke = dict(batch.jobs(batch.read_profile("smoke")))[notebook]
     assert smoke, "the smoke profile sets none of this notebook's parameters: it would run at the laptop profile"
     executed = nbformat.read(batch.run_notebook(notebook, tmp_path, smoke, progress=False), as_version=4)
     assert list(notebook_form._outputs(executed)) == []
@@ -53,6 +53,20 @@ def test_notebook_runs_at_the_smoke_profile(notebook, tmp_path):
 @pytest.mark.parametrize("profile", ["smoke", "full"])
 def test_profiles_fit_the_notebooks(profile):
     assert {path.stem for path, own in batch.jobs(batch.read_profile(profile)) if own} >= set(NAMES)
+
+
+@pytest.mark.parametrize("profile", recipes.PROFILES)
+@pytest.mark.parametrize("name, model", [("02_convlstm", "convlstm"), ("03_vision_transformer", "video-transformer")])
+def test_a_notebook_spends_what_the_recipe_says(name, model, profile):
+    """The budget stands in the recipe; a notebook's defaults and the YAML files repeat it for whoever opens them."""
+    path = FOLDER / f"{name}.ipynb"
+    cell = next(c for c in nbformat.read(path, as_version=4).cells if "parameters" in c.metadata.get("tags", []))
+    defaults = {}
+    exec(cell.source, defaults)
+    own = {**defaults, **dict(batch.jobs(batch.read_profile(profile)))[path]}
+    chosen = recipes.recipe(model, profile)
+    found = own["EPOCHS"], own["TRAIN_SEQUENCES"], own["BATCH_SIZE"]
+    assert found == (chosen.epochs, chosen.clips_per_epoch, chosen.batch_size)
 
 
 def test_solutions_pass_the_checks_of_their_exercises(tmp_path):

@@ -10,7 +10,7 @@ _HOMES = {  # loaded when first used: `python -m vidlib --help` need not wait fo
     "evaluate": "vidlib.metrics",
     "fit": "vidlib.training",
     "load_pretrained": "vidlib.weights",
-    "rollout": "vidlib.rollout",
+    "rollout": "vidlib.iterative",
     "viz": "vidlib",
 }
 __all__ = list(_HOMES)

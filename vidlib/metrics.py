@@ -30,8 +30,8 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from vidlib.checks import check_counts, check_flags, check_kind, check_mapping, check_numbers
+from vidlib.iterative import rollout
 from vidlib.machine import choose_device, impatient_network
-from vidlib.rollout import rollout
 from vidlib.video import (
     add_pixels,
     as_clips,
@@ -326,7 +326,7 @@ def evaluate(
     """Score ``model`` on ``clips``: every metric of this module, per frame of the horizon and overall.
 
     The model sees frames ``0 … past - 1`` and predicts the next ``horizon``, rolling out freely where that is more
-    than one prediction (:func:`vidlib.rollout.rollout`). Clips are made or read batch by batch and only sums are
+    than one prediction (:func:`vidlib.iterative.rollout`). Clips are made or read batch by batch and only sums are
     kept, so memory does not grow with their number.
 
     Args:

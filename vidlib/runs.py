@@ -280,7 +280,7 @@ def _facts(recipe: Recipe, digits: Digits, device: str | torch.device | None) ->
         "command": shlex.join(["python", "-m", module, *words])
         if by_module
         else "vidlib.runs.train in a notebook or script",
-        "torch": torch.__version__,
+        "torch": str(torch.__version__),
     }
 
 

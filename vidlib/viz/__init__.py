@@ -6,6 +6,7 @@ from vidlib.viz.show import show, show_gif
 from vidlib.viz.style import (
     BLUE,
     COLORS,
+    ERROR_MAP,
     GREEN,
     INK,
     ORANGE,
@@ -22,6 +23,7 @@ from vidlib.viz.widgets import explore, player
 __all__ = [
     "BLUE",
     "COLORS",
+    "ERROR_MAP",
     "GREEN",
     "INK",
     "ORANGE",

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from vidlib.rollout import evaluation_mode, rollout
+from vidlib.iterative import evaluation_mode, rollout
 
 
 class Mixer(nn.Module):
