@@ -85,7 +85,9 @@ class Scores:
     def __post_init__(self) -> None:
         check_mapping("number", overall=self.overall)
         check_mapping("one number per frame", per_frame=self.per_frame)
-        check_kind(Real, "a number", **{f"overall[{key!r}]": value for key, value in self.overall.items()})
+        for key, value in self.overall.items():
+            if not isinstance(value, Real) or isinstance(value, bool):
+                raise ValueError(f"overall[{key!r}] is {value!r}, expected a number.")
         for key, values in self.per_frame.items():
             check_kind(np.ndarray, "an array (horizon,)", **{f"per_frame[{key!r}]": values})
         if len(shapes := {values.shape for values in self.per_frame.values()}) > 1 or len(min(shapes)) != 1:

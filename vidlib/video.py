@@ -96,6 +96,28 @@ def check_video(
         )
 
 
+def check_shape(name: str, value: Any, *axes: Any, floating: bool = True) -> None:
+    """Raise unless ``value`` is a tensor with these axes.
+
+    Args:
+        name: what to call it in the message.
+        axes: a number for an axis of that size, a text for one of any; ``...`` first for any axes before them.
+        floating: whether it must hold floating-point numbers.
+
+    Raises:
+        ValueError: no tensor, other axes, or whole numbers.
+    """
+    inner = axes[1:] if axes[0] is ... else axes
+    shape = tuple(value.shape) if isinstance(value, Tensor) else ()
+    last = shape[len(shape) - len(inner) :] if axes[0] is ... else shape
+    if len(last) != len(inner) or any(s != a for s, a in zip(last, inner, strict=True) if not isinstance(a, str)):
+        came = f"has shape {shape}" if isinstance(value, Tensor) else f"is {kind_of(value)}"
+        text = ", ".join("..." if axis is ... else str(axis) for axis in axes)
+        raise ValueError(f"{name} {came}, expected a tensor ({text}).")
+    if floating and not value.is_floating_point():
+        raise ValueError(f"{name} has dtype {value.dtype}, expected float.")
+
+
 def check_same_shape(prediction: Tensor, truth: Tensor) -> None:
     """Raise unless both are videos ``(B, T, C, H, W)`` of one shape.
 
@@ -213,6 +235,16 @@ def _stored_clip(clip: Any, index: int) -> Tensor:
     return clip
 
 
+def _whole_numbers(indices: Any, count: int) -> list[int]:
+    """Indices of clips as a list."""
+    found = indices.tolist() if isinstance(indices, np.ndarray | Tensor) else indices
+    if not isinstance(found, range | list | tuple) or not found:
+        raise ValueError(f"indices is {kind_of(indices)}, expected at least one number of a clip, such as range(8).")
+    for index in found:
+        check_counts(0, highest=count - 1, **{"one of indices": index})
+    return [int(index) for index in found]
+
+
 def add_pixels(found: Any, video: Tensor) -> None:
     """Take a batch of stored clips into a running hash of :mod:`hashlib`, clip by clip: batch sizes do not matter."""
     for clip in video.cpu():
@@ -228,6 +260,7 @@ def stored_batch(
     """
     check_counts(frames=frames)
     clips = as_clips(clips)
+    indices = _whole_numbers(indices, len(clips))
     video = clips.batch(indices, device=device)
     if not isinstance(video, Tensor) or video.dtype != torch.uint8 or video.ndim != 5:
         came = f"{video.dtype} batches of shape {tuple(video.shape)}" if isinstance(video, Tensor) else kind_of(video)

@@ -119,7 +119,7 @@ def save_gif(path: str | Path, frames: np.ndarray, *, fps: float = 5, hold: floa
         OSError: the file cannot be written.
     """
     _check_gif(path, fps)
-    check_numbers(0, hold=hold)
+    check_numbers(0, _LONGEST / 100, hold=hold)
     frames = np.asarray(frames) if isinstance(frames, np.ndarray | list | tuple) else np.empty(0)
     if frames.ndim != 4 or frames.shape[3] != 3 or frames.dtype != np.uint8 or not frames.size:
         raise ValueError(f"frames are {frames.dtype} {frames.shape}, expected uint8 RGB frames (T, H, W, 3).")

@@ -277,7 +277,7 @@ def history_curves(
     missing = [name for name in needed if not history or any(name not in row for row in history)]
     if missing:
         raise ValueError(
-            f"history has {len(history)} rows and lacks {', '.join(missing)}: train for at least one epoch."
+            f"history has {len(history)} rows and lacks {', '.join(missing)}, expected one row an epoch: train for one."
         )
     epoch, train, validation = (_column(history, name) for name in needed)
     along, x = "epoch", epoch
