@@ -197,7 +197,9 @@ def sheet(
     draw.text((_GAP, line), caption, INK, _font(caption, right * 0.4, 15), anchor="ls")
     if key:
         text = f"error: {ERROR_KEY}"
-        draw.text((right - _GAP, line), text, INK, _font(text, right * 0.55, 13), anchor="rs")
+        font = _font(text, right * 0.55, 13)
+        if font.getlength(text) <= right * 0.55:  # on the smallest pictures it would lie on the caption
+            draw.text((right - _GAP, line), text, INK, font, anchor="rs")
     edges = np.linspace(_GAP, right - _GAP, total + 1).round().astype(int).tolist()
     for i, (start, stop) in enumerate(zip(edges, edges[1:], strict=False)):
         color = RULE if i > step else BLUE if i < given else VERMILION

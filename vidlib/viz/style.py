@@ -78,6 +78,8 @@ def as_clip(video: Any, name: str = "clip") -> np.ndarray:
         array = array[:, None]
     if array.ndim != 4 or array.shape[1] not in (1, 3):
         hint = " Choose one clip of the batch with video[0]." if array.ndim == 5 else ""
+        if array.ndim == 4 and array.shape[3] in (1, 3):
+            hint = " Colours come before rows and columns: video.transpose(0, 3, 1, 2) of an array."
         raise ValueError(
             f"{name} has shape {tuple(array.shape)}, expected one clip (T, C, H, W) of 1 or 3 channels, "
             f"or (T, H, W).{hint}"

@@ -66,7 +66,7 @@ def player(
         return buffer.getvalue()
 
     def strip() -> Figure:
-        return film_strip(dict(zip(titles, clips, strict=True)), first_frame=first_frame, errors=errors, columns=10)
+        return film_strip(named, first_frame=first_frame, errors=errors, columns=10)
 
     try:
         import ipywidgets
