@@ -137,7 +137,7 @@ def test_refuses_a_number_of_steps(past, steps):
 
 @pytest.mark.parametrize("chunk", [0, -2, 4, 1.5])
 def test_refuses_a_chunk(past, chunk):
-    with pytest.raises(ValueError, match=f"chunk is {chunk}, expected .* from 1 to the model's horizon of 3"):
+    with pytest.raises(ValueError, match=f"chunk is {chunk}, expected a whole number from 1 to 3"):
         rollout(Mixer(), past, 5, chunk)
 
 

@@ -107,7 +107,8 @@ def test_generated_clips_come_through_their_batched_path(monkeypatch):
     "clips, sentence",
     [
         (CLIPS.astype(np.float32), "clips come as torch.float32 batches of shape .*, expected uint8 clips"),
-        (CLIPS[:, :, 0], r"batches of shape \(2, 6, 8, 8\), expected uint8 clips \(T, C, H, W\)"),
+        (CLIPS[:, :, 0], r"clips has shape \(5, 6, 8, 8\), expected uint8 clips \(N, T, C, H, W\)"),
+        (list(CLIPS[:, :, 0]), r"batches of shape \(2, 6, 8, 8\), expected uint8 clips \(T, C, H, W\)"),
         (CLIPS[:, :3], r"clips have 3 frames, expected at least past \+ horizon = 4"),
     ],
 )

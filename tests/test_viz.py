@@ -315,7 +315,7 @@ def test_exported_notebooks_keep_picture_and_alt_text(tmp_path, published):
 
 @pytest.mark.parametrize("alt", ["", "  "])
 def test_a_picture_without_alt_text_is_refused(alt):
-    with pytest.raises(ValueError, match="alt is empty"):
+    with pytest.raises(ValueError, match="alt is .*expected a text that is not empty"):
         viz.show(Figure(), alt)
 
 
@@ -388,6 +388,148 @@ def test_an_explorer_is_its_first_figure_where_ipywidgets_is_missing(no_widgets)
     assert isinstance(figure, Figure) and figure.get_suptitle() == "3, 5"
 
 
+# ---------------------------------------------------------------- colours
+
+
+def coloured(frames: int, start: int = 0) -> torch.Tensor:
+    """A clip ``(frames, 3, 16, 16)`` whose channels are three squares of their own."""
+    return torch.cat([square(frames, start), square(frames, start).flip(2) / 3, square(frames, start).flip(3)], dim=1)
+
+
+def as_pixels(clip: torch.Tensor) -> np.ndarray:
+    return (clip.movedim(1, -1) * 255).round().byte().numpy()
+
+
+def test_a_strip_of_colour_clips_shows_their_colours_and_one_error(tmp_path):
+    clip = coloured(3)
+    error = clip.clone()
+    error[:, 1] = error[:, 2] = 0
+    figure = viz.film_strip(
+        {"truth": clip, "gray": clip.mean(1), "error": error, "half": error.mean(1)}, errors=["error"]
+    )
+    truth, gray, signed, _ = (axes.images[0].get_array() for axes in figure.axes[:4])
+    assert truth.shape == (16, 3 * 16 + 2, 3) and gray.shape == signed.shape == (16, 3 * 16 + 2)
+    for t in range(3):
+        assert np.allclose(truth[:, 17 * t : 17 * t + 16], clip[t].movedim(0, -1))
+        assert np.allclose(signed[:, 17 * t : 17 * t + 16], error[t, 0] / 3), "the mean over the channels"
+    assert (np.asarray(truth)[:, 16] == 1).all(), "paper between the frames"
+    figure.savefig(tmp_path / "strip.png")
+
+
+def test_values_outside_0_to_1_are_clipped_in_colours_too(recwarn, tmp_path):
+    figure = viz.film_strip({"wild": coloured(2) * 2 - 0.5})
+    figure.savefig(tmp_path / "strip.png")
+    shown = figure.axes[0].images[0].get_array()
+    assert shown.min() == 0 and shown.max() == 1 and not recwarn.list
+
+
+def test_a_comparison_of_colour_clips_holds_their_exact_pixels():
+    past, truth = coloured(3), coloured(2, start=3)
+    prediction = truth.clone()
+    prediction[1, 0] = 0  # one channel of one frame missed
+    frames = viz.comparison_frames(past, truth, prediction, scale=2)
+    for t in range(3):
+        assert np.array_equal(panel(frames[t], 0, 0, 2), as_pixels(past)[t])
+    for t in range(2):
+        now = frames[3 + t]
+        assert np.array_equal(panel(now, 0, 1, 2), as_pixels(truth)[t])
+        assert np.array_equal(panel(now, 0, 2, 2), as_pixels(prediction)[t])
+    assert (panel(frames[3], 0, 3, 2) == 0).all()
+    missed = panel(frames[4], 0, 3, 2)
+    assert (missed.any(axis=-1) == (truth[1, 0].numpy() > 0)).all()
+    red, _, blue = missed[4, 4].astype(int)
+    assert blue > red, "a third too dark is blue"
+
+
+def test_clips_in_colour_stand_side_by_side_in_a_gif(tmp_path):
+    clips = torch.stack([coloured(2), coloured(2, 3), coloured(2, 6)])
+    frames, _ = read_gif(viz.clips_gif(tmp_path / "a.gif", clips, columns=2, scale=1))
+    for t in range(2):
+        for i in range(3):
+            y, x = 8 + i // 2 * 24, 8 + i % 2 * 24
+            assert np.array_equal(frames[t][y : y + 16, x : x + 16], as_pixels(clips[i])[t])
+    assert (frames[0][32:48, 32:48] == 255).all(), "no clip, only paper"
+
+
+def test_a_player_of_colour_clips_shows_their_colours():
+    clip = coloured(3)
+    player = viz.player({"truth": clip, "error": clip * 0}, scale=2)
+    with Image.open(io.BytesIO(player.children[0].value)) as picture:
+        pixels = np.asarray(picture)
+    assert np.array_equal(panel(pixels, 0, 0, 2), as_pixels(clip)[0]) and (panel(pixels, 0, 1, 2) == 0).all()
+
+
+def test_attention_over_colour_frames_dims_their_colours():
+    clip = coloured(2)
+    figure = viz.attention_overlay(clip, torch.ones(2, 4, 4))
+    assert np.allclose(figure.axes[0].images[0].get_array(), 0.75 * clip[0].movedim(0, -1))
+    figure.draw_without_rendering()
+
+
+def test_gray_frames_three_pixels_wide_are_no_colours(tmp_path):
+    narrow = torch.rand(2, 1, 9, 3)
+    frames = viz.comparison_frames(narrow, narrow, narrow * 0.5, scale=1)
+    assert np.array_equal(frames[0][28 : 28 + 9, 8:11, 0], ((narrow[0, 0] * 255).round().numpy() + 2) // 5 * 5)
+    viz.clips_gif(tmp_path / "a.gif", narrow)
+    assert viz.film_strip({"a": narrow}).axes[0].images[0].get_array().shape == (9, 7)
+
+
+# ---------------------------------------------------------------- times of a GIF
+
+
+NOISE = np.random.default_rng(0).integers(0, 2, (6, 16, 16, 3), np.uint8) * 255
+
+
+def test_one_frame_is_a_still_for_its_time(tmp_path):
+    frames, durations = read_gif(viz.save_gif(tmp_path / "a.gif", NOISE[:1], fps=4, hold=0.5))
+    assert durations == [750] and np.array_equal(frames[0], NOISE[0])
+    still = viz.comparison_gif(tmp_path / "b.gif", square(1), square(1), square(1))
+    assert len(read_gif(still)[0]) == 2
+    assert len(read_gif(viz.clips_gif(tmp_path / "c.gif", square(1)))[0]) == 1
+
+
+@pytest.mark.parametrize("count, fps", [(2, 5), (200, 5), (300, 1)])
+def test_equal_frames_keep_their_time(tmp_path, count, fps):
+    still = np.repeat(NOISE[:1], count, axis=0)
+    frames, durations = read_gif(viz.save_gif(tmp_path / "a.gif", still, fps=fps))
+    assert len(frames) == 1 and sum(durations) == 1000 * count // fps + 1000
+    moving = np.concatenate([NOISE[1:3], still, NOISE[3:5]])
+    frames, durations = read_gif(viz.save_gif(tmp_path / "b.gif", moving, fps=fps))
+    assert len(frames) == 5 and sum(durations) == 1000 * (count + 4) // fps + 1000
+    assert durations[2] == 1000 * count // fps and np.array_equal(frames[2], NOISE[0])
+
+
+def test_a_picture_that_stays_longer_than_a_gif_can_say_is_refused(tmp_path):
+    path = viz.save_gif(tmp_path / "a.gif", NOISE[:2], fps=5)
+    before = path.read_bytes()
+    for frames, options in (
+        (np.repeat(NOISE[:1], 700, axis=0), {"fps": 1}),
+        (np.concatenate([NOISE[:2], np.repeat(NOISE[:1], 660, axis=0), NOISE[:2]]), {"fps": 1}),
+        (NOISE[:2], {"fps": 1, "hold": 655}),
+    ):
+        with pytest.raises(ValueError, match=r"One picture stays for [67]\d\d(\.\d+)? seconds, expected at most 655.35"):
+            viz.save_gif(path, frames, **options)
+    assert path.read_bytes() == before
+    assert read_gif(viz.save_gif(path, NOISE[:2], fps=1, hold=654.35))[1] == [1000, 655_350]
+
+
+@pytest.mark.parametrize("fps, hundredths", [(50, 2), (30, 3), (24, 4), (12, 8), (7, 14), (0.5, 200), (0.0016, 62_500)])
+def test_times_are_whole_hundredths(tmp_path, fps, hundredths):
+    assert read_gif(viz.save_gif(tmp_path / "a.gif", NOISE, fps=fps, hold=0))[1] == [10 * hundredths] * 6
+
+
+@pytest.mark.parametrize("fps", [0, -5, 60, 50.1, 1000, 0.0015, float("nan"), float("inf"), "5", None, True])
+def test_a_frame_rate_that_a_gif_cannot_hold_is_one_sentence(tmp_path, fps):
+    for save in (
+        lambda: viz.save_gif(tmp_path / "b.gif", NOISE, fps=fps),
+        lambda: viz.clips_gif(tmp_path / "b.gif", square(2), fps=fps),
+        lambda: viz.comparison_gif(tmp_path / "b.gif", square(2), square(2), square(2), fps=fps),
+    ):
+        with pytest.raises(ValueError, match=r"^fps is .*, expected a number (above 0|from 0.0015 to 50: a GIF holds)"):
+            save()
+    assert not list(tmp_path.iterdir())
+
+
 # ---------------------------------------------------------------- bad input
 
 CLIP = square(3)
@@ -396,7 +538,7 @@ CLIP = square(3)
 @pytest.mark.parametrize(
     ("call", "sentence"),
     [
-        (lambda: viz.film_strip({}), "expected at least one row"),
+        (lambda: viz.film_strip({}), "rows is {}, expected a dictionary of name → clip"),
         (lambda: viz.film_strip({"past": CLIP[None]}), r"past has shape .*Choose one clip of the batch"),
         (
             lambda: viz.film_strip({"past": torch.rand(3, 2, 16, 16)}),
@@ -413,15 +555,15 @@ CLIP = square(3)
         (lambda: viz.save_gif("never.gif", np.zeros((2, 8, 8, 3))), "expected uint8 RGB frames"),
         (lambda: viz.history_curves([]), "history has 0 rows"),
         (lambda: viz.history_curves([{"epoch": 1, "train_loss": 2.0}]), "lacks validation_mse"),
-        (lambda: viz.horizon_curves({}), "at least one curve"),
+        (lambda: viz.horizon_curves({}), "curves is {}, expected a dictionary"),
         (lambda: viz.horizon_curves({"ConvLSTM": np.zeros((2, 2))}), "one number per frame"),
         (lambda: viz.trajectory_plot(np.zeros((1, 2, 20, 2))), "choose one clip's digits"),
         (lambda: viz.trajectory_plot(np.zeros((2, 20, 2)), np.zeros(20, bool)), "bounced has shape"),
         (lambda: viz.attention_overlay(CLIP, torch.zeros(2, 4, 4)), r"expected \(3, h, w\)"),
         (lambda: viz.attention_overlay(CLIP, -torch.ones(3, 4, 4)), "at least 0"),
-        (lambda: viz.attention_overlay(CLIP, torch.ones(3, 4, 4), query=(0, 4, 0)), "query is"),
-        (lambda: viz.explore(drawn, alt="Two.", row=(1, 8, 9), column=(0, 5, 5)), "row begins at 9, .* from 1 to 8"),
-        (lambda: viz.player([]), "videos has clips"),
+        (lambda: viz.attention_overlay(CLIP, torch.ones(3, 4, 4), query=(0, 4, 0)), "query's row is 4, .* from 0 to 3"),
+        (lambda: viz.explore(drawn, alt="Two.", row=(1, 8, 9), column=(0, 5, 5)), "first row is 9, .* from 1 to 8"),
+        (lambda: viz.player([]), "videos is {}, expected a dictionary of name → clip"),
         (lambda: viz.player({"a": CLIP, "b": CLIP[:2]}), "expected one shape for all"),
     ],
 )

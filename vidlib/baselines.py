@@ -13,7 +13,7 @@ import torch
 from skimage.measure import label
 from torch import Tensor, nn
 
-from vidlib.checks import check_counts
+from vidlib.checks import check_counts, check_kind
 from vidlib.moving_mnist import MovingMNIST
 from vidlib.video import check_video, float_batch
 
@@ -103,6 +103,7 @@ class PhysicsOracle(_Baseline):
 
     def __init__(self, clips: MovingMNIST, horizon: int = 10, past: int = 10) -> None:
         super().__init__(horizon, past)
+        check_kind(MovingMNIST, "a MovingMNIST, whose rules the oracle knows", clips=clips)
         # the same clips, as long as they are asked for
         self.clips = MovingMNIST(
             len(clips), digits=clips.digits, seed=clips.seed, n_digits=clips.n_digits, frames=past + horizon

@@ -7,9 +7,22 @@ from __future__ import annotations
 
 import difflib
 import math
-from collections.abc import Iterable
+import os
+import re
+from collections.abc import Iterable, Mapping
 from numbers import Integral, Real
 from typing import Any
+
+
+def kind_of(value: object) -> str:
+    """What a value is, in words for a sentence.
+
+    >>> kind_of([1, 2]), kind_of(int), kind_of(None)
+    ('a list', 'the class int', 'None')
+    """
+    if value is None:
+        return "None"
+    return f"the class {value.__name__}" if isinstance(value, type) else f"a {type(value).__name__}"
 
 
 def did_you_mean(name: object, known: Iterable[str]) -> str:
@@ -26,6 +39,27 @@ def did_you_mean(name: object, known: Iterable[str]) -> str:
     return f"did you mean {lower[near[0]]!r}?" if near else f"expected one of {', '.join(known) or 'none'}."
 
 
+def shown(value: object) -> str:
+    """What came, for a sentence: as code where that is one short line, else its type.
+
+    >>> shown([1.5, "x"]), shown(list(range(100)))
+    ("[1.5, 'x']", 'a list')
+    """
+    text = repr(value)
+    return text if len(text) <= 60 and "\n" not in text else f"a {type(value).__name__}"
+
+
+def reason(error: BaseException) -> str:
+    """Why something failed, in the error's own words on one line, to be put in brackets.
+
+    >>> reason(FileNotFoundError(2, "No such file or directory", "a.png"))
+    'No such file or directory'
+    """
+    lines = str(getattr(error, "strerror", None) or error).strip().splitlines()
+    last = lines[-1].strip().rstrip(".") if lines else type(error).__name__
+    return re.sub(r"^<urlopen error (?:\[Errno -?\d+\] )?(.*)>$", r"\1", last)  # what urllib wraps around it
+
+
 def check_choice(known: Iterable[str], /, **values: object) -> None:
     """Raise unless every one of ``values`` is a name in ``known``.
 
@@ -39,7 +73,7 @@ def check_choice(known: Iterable[str], /, **values: object) -> None:
     known = list(known)
     for name, value in values.items():
         if not isinstance(value, str) or value not in known:
-            raise ValueError(f"{name} is {value!r}, {did_you_mean(value, known)}")
+            raise ValueError(f"{name} is {_short(value)}, {did_you_mean(value, known)}")
 
 
 def check_counts(lowest: int = 1, /, *, highest: int | None = None, **counts: object) -> None:
@@ -56,7 +90,7 @@ def check_counts(lowest: int = 1, /, *, highest: int | None = None, **counts: ob
     for name, value in counts.items():
         whole = isinstance(value, Integral) and not isinstance(value, bool)
         if not whole or value < lowest or (highest is not None and value > highest):
-            raise ValueError(f"{name} is {value!r}, expected a whole number {expected}.")
+            raise ValueError(f"{name} is {_short(value)}, expected a whole number {expected}.")
 
 
 def check_numbers(
@@ -87,9 +121,15 @@ def check_numbers(
         else f"a number from {lowest:g} to {highest:g}",
     }[math.isinf(lowest), math.isinf(highest)]
     for name, value in values.items():
-        number = isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
-        if not number or value > highest or value < lowest or (open and value == lowest):
-            raise ValueError(f"{name} is {value!r}, expected {expected}.")
+        if not _is_number(value) or value > highest or value < lowest or (open and value == lowest):
+            raise ValueError(f"{name} is {_short(value)}, expected {expected}.")
+
+
+def _is_number(value: object) -> bool:
+    try:
+        return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
+    except OverflowError:  # a whole number larger than every float
+        return False
 
 
 def check_flags(**values: object) -> None:
@@ -104,7 +144,63 @@ def check_flags(**values: object) -> None:
     """
     for name, value in values.items():
         if not isinstance(value, bool):
-            raise ValueError(f"{name} is {value!r}, expected True or False.")
+            raise ValueError(f"{name} is {_short(value)}, expected True or False.")
+
+
+def check_kind(kinds: type | tuple[type, ...], expected: str, /, **values: object) -> None:
+    """Raise unless every one of ``values`` is of one of these types.
+
+    Args:
+        kinds: the types.
+        expected: what they are, in words.
+
+    Raises:
+        ValueError: the sentence names the first that is not.
+
+    >>> check_kind((str, type(None)), "a text or None", title=3)
+    Traceback (most recent call last):
+    ValueError: title is 3, expected a text or None.
+    """
+    for name, value in values.items():
+        if not isinstance(value, kinds):
+            raise ValueError(f"{name} is {_short(value)}, expected {expected}.")
+
+
+def check_path(**paths: object) -> None:
+    """Raise unless every one of ``paths`` names a file or folder.
+
+    Raises:
+        ValueError: the sentence names the first that does not.
+    """
+    for name, path in paths.items():
+        if not isinstance(path, (str, os.PathLike)) or not os.fspath(path):
+            raise ValueError(f"{name} is {_short(path)}, expected a path.")
+
+
+def check_mapping(holds: str, /, **values: object) -> None:
+    """Raise unless every one of ``values`` is a dictionary with texts as keys and something in it.
+
+    Args:
+        holds: what its values are, in words.
+
+    Raises:
+        ValueError: the sentence names the first that is not.
+
+    >>> check_mapping("clip", rows={})
+    Traceback (most recent call last):
+    ValueError: rows is {}, expected a dictionary of name → clip with at least one entry.
+    """
+    for name, value in values.items():
+        if not isinstance(value, Mapping) or not value or not all(isinstance(key, str) for key in value):
+            raise ValueError(
+                f"{name} is {_short(value)}, expected a dictionary of name → {holds} with at least one entry."
+            )
+
+
+def _short(value: object) -> str:
+    """A value as code where that is short, else what it is."""
+    text = repr(value)
+    return kind_of(value) if isinstance(value, type) or len(text) > 60 or "\n" in text else text
 
 
 def check_texts(**values: Any) -> None:
@@ -115,4 +211,4 @@ def check_texts(**values: Any) -> None:
     """
     for name, value in values.items():
         if not isinstance(value, str) or not value.strip():
-            raise ValueError(f"{name} is {value!r}, expected a text that is not empty.")
+            raise ValueError(f"{name} is {_short(value)}, expected a text that is not empty.")

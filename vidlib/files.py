@@ -11,6 +11,7 @@ import re
 import secrets
 import shutil
 import stat
+import sys
 import tempfile
 import time
 import zipfile
@@ -146,6 +147,13 @@ def write_rows(file: str | Path, rows: Sequence[Mapping[str, Any]]) -> None:
         writer = csv.DictWriter(stream, list(rows[0]))
         writer.writeheader()
         writer.writerows(rows)
+
+
+def print_anywhere() -> None:
+    """Let what is printed from here on survive a terminal that cannot write it: an arrow becomes a question mark."""
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(AttributeError):  # a notebook's streams take every character
+            stream.reconfigure(errors="replace")
 
 
 def check_zip(path: str | Path) -> None:

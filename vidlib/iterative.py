@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from vidlib.checks import check_counts
-from vidlib.video import check_model, check_video, predict
+from vidlib.video import check_finite, check_model, check_video, predict
 
 
 @torch.no_grad()
@@ -37,7 +37,7 @@ def rollout(model: nn.Module, past: Tensor, steps: int, chunk: int | None = None
 
     Raises:
         ValueError: ``steps`` or ``chunk`` out of range, a wrong ``past``, a model without ``past`` and ``horizon``
-            or one whose prediction has another shape than those promise.
+            or one whose prediction has another shape than those promise, or NaN or infinity in it.
     """
     check_model(model)
     chunk = model.horizon if chunk is None else chunk
@@ -53,7 +53,9 @@ def rollout(model: nn.Module, past: Tensor, steps: int, chunk: int | None = None
             kept.append(new)
             missing -= new.shape[1]
             window = torch.cat([window, new.clamp(0, 1)], dim=1)[:, -model.past :]
-    return torch.cat(kept, dim=1)
+    predicted = torch.cat(kept, dim=1)
+    check_finite(predicted, model)
+    return predicted
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import torch
 
-from vidlib.checks import check_counts
+from vidlib.checks import check_counts, check_kind
 
 PRECISIONS = ("auto", "no", "bf16", "fp16")
 THREADS_VARIABLE = "VIDLIB_THREADS"
@@ -26,6 +26,7 @@ def choose_device(device: str | torch.device | None = None) -> torch.device:
     Raises:
         ValueError: no such device, or one that this machine does not have.
     """
+    check_kind((str, torch.device, type(None)), "cpu, cuda, cuda:1, mps or another name of torch's", device=device)
     if device is None:
         return torch.accelerator.current_accelerator(check_available=True) or torch.device("cpu")
     try:

@@ -15,9 +15,12 @@ The published tables differ in ways that move numbers more than many papers' gai
 
 from __future__ import annotations
 
+import hashlib
+import pickle
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
@@ -26,10 +29,19 @@ import torch
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
-from vidlib.checks import check_counts, check_flags, check_numbers
+from vidlib.checks import check_counts, check_flags, check_kind, check_mapping, check_numbers
 from vidlib.iterative import rollout
 from vidlib.machine import choose_device, impatient_network
-from vidlib.video import Clips, as_clips, check_model, check_same_shape, check_video, device_of, float_batch
+from vidlib.video import (
+    add_pixels,
+    as_clips,
+    check_model,
+    check_same_shape,
+    check_video,
+    device_of,
+    stored_batch,
+    to_float,
+)
 
 PSNR_CAP = 100.0  # dB; without a cap one perfect frame would make the mean over all frames infinite
 SSIM_WINDOW = 7
@@ -59,6 +71,9 @@ class Scores:
         clips: how many clips were scored.
         data: which clips they were, in words.
         fingerprint: tells clips apart whose words are the same; scores of different clips never stand in one table.
+
+    Raises:
+        ValueError: something else in one of them.
     """
 
     overall: dict[str, float]
@@ -66,6 +81,19 @@ class Scores:
     clips: int
     data: str = ""
     fingerprint: str = ""
+
+    def __post_init__(self) -> None:
+        check_mapping("number", overall=self.overall)
+        check_mapping("one number per frame", per_frame=self.per_frame)
+        for key, value in self.overall.items():
+            if not isinstance(value, Real) or isinstance(value, bool):
+                raise ValueError(f"overall[{key!r}] is {value!r}, expected a number.")
+        for key, values in self.per_frame.items():
+            check_kind(np.ndarray, "an array (horizon,)", **{f"per_frame[{key!r}]": values})
+        if len(shapes := {values.shape for values in self.per_frame.values()}) > 1 or len(min(shapes)) != 1:
+            raise ValueError(f"per_frame has shapes {sorted(shapes)}, expected one (horizon,) for all metrics.")
+        check_counts(clips=self.clips)
+        check_kind(str, "a text", data=self.data, fingerprint=self.fingerprint)
 
     def to_dict(self) -> dict[str, Any]:
         """As plain numbers and lists for JSON; a figure that is not finite becomes ``None``."""
@@ -87,9 +115,9 @@ class Scores:
                     key: np.array([_from_json(value) for value in values])
                     for key, values in stored["per_frame"].items()
                 },
-                clips=int(stored["clips"]),
-                data=str(stored.get("data", "")),
-                fingerprint=str(stored.get("fingerprint", "")),
+                clips=stored["clips"],
+                data=stored.get("data", ""),
+                fingerprint=stored.get("fingerprint", ""),
             )
         except (KeyError, TypeError, AttributeError, ValueError) as error:
             raise ValueError(
@@ -256,20 +284,22 @@ def load_lpips(device: torch.device | str | None = None) -> nn.Module:
     It maps two image batches ``(N, 3, H, W)`` in [-1, 1] to one distance each.
 
     Raises:
-        RuntimeError: the weights are not on disk and cannot be downloaded, or the file is damaged.
+        RuntimeError: the network cannot be loaded; the sentence says what was seen.
+        ValueError: no such device.
     """
     from torchmetrics.image.lpip import LearnedPerceptualImagePatchSimilarity
 
     try:
         with impatient_network():
             network = LearnedPerceptualImagePatchSimilarity(net_type="alex").net
-    except Exception as error:
-        folder = Path(torch.hub.get_dir()) / "checkpoints"
+    except (OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as error:
+        file = Path(torch.hub.get_dir()) / "checkpoints" / "alexnet-owt-7be5be79.pth"
         raise RuntimeError(
-            f"LPIPS needs torchvision's AlexNet weights, which are not to be had from {folder} nor by download "
-            f"({error}): connect to the network, put alexnet-owt-7be5be79.pth into that folder, or score without lpips."
+            f"The LPIPS network could not be loaded ({type(error).__name__}: {error}). It needs torchvision's AlexNet "
+            f"weights, {file}, which {'is there' if file.is_file() else 'is not there and would be downloaded'}: "
+            "put a whole file there, or score without lpips."
         ) from error
-    return network.to(device)
+    return network if device is None else network.to(choose_device(device))
 
 
 def _lpips(prediction: Tensor, truth: Tensor, network: LPIPS) -> Tensor:
@@ -318,9 +348,12 @@ def evaluate(
         RuntimeError: the LPIPS weights cannot be had.
     """
     check_model(model)
+    named = callable(getattr(clips, "fingerprint", None))
     clips = as_clips(clips)
     check_counts(batch_size=batch_size, past=past, horizon=horizon)
     check_flags(progress=progress)
+    if not callable(lpips):
+        check_kind((bool, type(None)), "True, False or a network from load_lpips", lpips=lpips)
     if limit is not None:
         check_counts(limit=limit)
     count = len(clips) if limit is None else min(limit, len(clips))
@@ -331,26 +364,28 @@ def evaluate(
         network.to(device)
 
     sums: dict[str, np.ndarray] = {}
+    pixels = hashlib.sha256()  # tells clips apart that have no fingerprint of their own
     model.to(device)
     try:
         with torch.no_grad(), tqdm(total=count, desc="scoring", unit=" clips", disable=not progress) as bar:
             for start in range(0, count, batch_size):
                 indices = range(start, min(start + batch_size, count))
-                video = float_batch(clips, indices, past + horizon, device)
+                stored = stored_batch(clips, indices, past + horizon, device)
+                if not named:
+                    add_pixels(pixels, stored)
+                video = to_float(stored)
                 prediction = rollout(model, video[:, :past], horizon, chunk)
                 for key, values in _measure(prediction, video[:, past:], network).items():
                     sums[key] = sums.get(key, 0.0) + len(indices) * values
                 bar.update(len(indices))
     finally:
         model.to(home)
-    return _scores(sums, count, clips)
+    return _scores(sums, count, clips.describe(), clips.fingerprint() if named else pixels.hexdigest())
 
 
 def _measure(prediction: Tensor, truth: Tensor, lpips: LPIPS | None) -> dict[str, np.ndarray]:
     """All metrics of one batch, ``(T,)`` float64 each; the two sharpness figures become a ratio at the end."""
     # No check of the range: a half-trained model far outside [0, 1] has a score, a bad one.
-    if not prediction.isfinite().all():
-        raise ValueError("The model predicts NaN or infinity, expected numbers: train it with a lower learning rate.")
     distances = {} if lpips is None else {"lpips": _lpips(prediction, truth, lpips)}
     prediction, truth = _double(prediction), _double(truth)
     clipped = prediction.clamp(0, 1)
@@ -369,7 +404,7 @@ def _measure(prediction: Tensor, truth: Tensor, lpips: LPIPS | None) -> dict[str
     return dict(zip(figures, values, strict=True))
 
 
-def _scores(sums: dict[str, np.ndarray], count: int, clips: Clips) -> Scores:
+def _scores(sums: dict[str, np.ndarray], count: int, data: str, fingerprint: str) -> Scores:
     per_frame = {key: values / count for key, values in sums.items()}
     overall = {key: float(values.mean()) for key, values in per_frame.items()}
     # A ratio of means, not a mean of ratios: a nearly empty frame must not outweigh the others.
@@ -377,7 +412,7 @@ def _scores(sums: dict[str, np.ndarray], count: int, clips: Clips) -> Scores:
         per_frame["sharpness"] = per_frame["sharpness"] / (truth := per_frame.pop("truth_sharpness"))
         overall["sharpness"] = float(np.divide(overall["sharpness"], truth.mean()))
     del overall["truth_sharpness"]
-    return Scores(overall, per_frame, count, clips.describe(), clips.fingerprint())
+    return Scores(overall, per_frame, count, data, fingerprint)
 
 
 # Many models ------------------------------------------------------------------------------------------------------
@@ -392,14 +427,16 @@ def table(scores: Mapping[str, Scores]) -> str:
     Raises:
         ValueError: no scores, or scores of different clips or horizons, whose numbers cannot be compared.
     """
-    if not scores:
-        raise ValueError("There are no scores, expected at least one: evaluate a model first.")
+    check_mapping("scores of evaluate", scores=scores)
+    check_kind(Scores, "the scores of evaluate", **{f"scores[{name!r}]": score for name, score in scores.items()})
     for what, found in {
-        "clips": {f"{score.data} {score.fingerprint[:8]}".strip() for score in scores.values()},
-        "horizons": {len(score.per_frame["mse"]) for score in scores.values()},
+        "clips": {(score.data, score.fingerprint) for score in scores.values()},
+        "horizons": {len(next(iter(score.per_frame.values()))) for score in scores.values()},
     }.items():
         if len(found) > 1:
-            named = " and ".join(repr(value) for value in sorted(found))
+            named = " and ".join(
+                repr(f"{each[0]} {each[1][:8]}".strip() if what == "clips" else each) for each in sorted(found)
+            )
             raise ValueError(f"The scores are of different {what} ({named}), expected the same: make a table for each.")
 
     used = set(chain.from_iterable(score.overall for score in scores.values()))

@@ -8,7 +8,7 @@ at the door instead of a shape error ten calls deeper.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import chain
 from typing import Any, Protocol
 
@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from vidlib.checks import check_counts
+from vidlib.checks import check_counts, kind_of
 
 # Unclipped predictions leave [0, 1] a little and rollouts feed them back; pixel values 0..255 leave it a lot.
 _LOWEST, _HIGHEST = -2.0, 3.0
@@ -96,6 +96,28 @@ def check_video(
         )
 
 
+def check_shape(name: str, value: Any, *axes: Any, floating: bool = True) -> None:
+    """Raise unless ``value`` is a tensor with these axes.
+
+    Args:
+        name: what to call it in the message.
+        axes: a number for an axis of that size, a text for one of any; ``...`` first for any axes before them.
+        floating: whether it must hold floating-point numbers.
+
+    Raises:
+        ValueError: no tensor, other axes, or whole numbers.
+    """
+    inner = axes[1:] if axes[0] is ... else axes
+    shape = tuple(value.shape) if isinstance(value, Tensor) else ()
+    last = shape[len(shape) - len(inner) :] if axes[0] is ... else shape
+    if len(last) != len(inner) or any(s != a for s, a in zip(last, inner, strict=True) if not isinstance(a, str)):
+        came = f"has shape {shape}" if isinstance(value, Tensor) else f"is {kind_of(value)}"
+        text = ", ".join("..." if axis is ... else str(axis) for axis in axes)
+        raise ValueError(f"{name} {came}, expected a tensor ({text}).")
+    if floating and not value.is_floating_point():
+        raise ValueError(f"{name} has dtype {value.dtype}, expected float.")
+
+
 def check_same_shape(prediction: Tensor, truth: Tensor) -> None:
     """Raise unless both are videos ``(B, T, C, H, W)`` of one shape.
 
@@ -139,18 +161,28 @@ def as_clips(clips: Any, name: str = "clips") -> Clips:
     Raises:
         ValueError: something else, or nothing in it.
     """
-    if not (hasattr(clips, "__len__") and (hasattr(clips, "batch") or hasattr(clips, "__getitem__"))):
-        hint = ": hand over the data set that it loads from" if hasattr(clips, "dataset") else ""
+    sized = hasattr(clips, "__len__") and (hasattr(clips, "batch") or hasattr(clips, "__getitem__"))
+    if not sized or isinstance(clips, (type, str, bytes, Mapping)):
+        hint = ""
+        if isinstance(clips, type):
+            hint = f": make one with {clips.__name__}(...)"
+        elif hasattr(clips, "dataset"):
+            hint = ": hand over the data set that it loads from"
         raise ValueError(
-            f"{name} is a {type(clips).__name__}, expected a MovingMNIST or a sequence of "
-            f"uint8 clips (T, C, H, W){hint}."
+            f"{name} is {kind_of(clips)}, expected a MovingMNIST or a sequence of uint8 clips (T, C, H, W){hint}."
         )
-    if isinstance(clips, (str, bytes, dict)):
-        raise ValueError(f"{name} is a {type(clips).__name__}, expected a MovingMNIST or a sequence of uint8 clips.")
+    if getattr(clips, "ndim", 5) != 5:
+        raise ValueError(
+            f"{name} has shape {tuple(clips.shape)}, expected uint8 clips (N, T, C, H, W): gray has a channel axis of "
+            "1, and one clip is a set with clip[None]."
+        )
     if len(clips) == 0:
         raise ValueError(f"{name} is empty, expected at least one clip.")
-    whole = all(hasattr(clips, each) for each in ("batch", "describe", "fingerprint"))
-    return clips if whole else _AsClips(clips)
+    return clips if all(_has(clips, each) for each in ("batch", "describe", "fingerprint")) else _AsClips(clips)
+
+
+def _has(clips: Any, method: str) -> bool:
+    return callable(getattr(clips, method, None))
 
 
 class _AsClips:
@@ -158,35 +190,91 @@ class _AsClips:
 
     def __init__(self, items: Any) -> None:
         self.items = items
+        self._shape: tuple[int, ...] | None = None  # of the first clip that was seen
 
     def __len__(self) -> int:
         return len(self.items)
 
     def batch(self, indices: Sequence[int] | range, device: torch.device | str | None = None) -> Tensor:
-        if hasattr(self.items, "batch"):
+        if _has(self.items, "batch"):
             return self.items.batch(indices, device=device)
-        # copied, since a memory-mapped clip is read-only and torch would warn about sharing it
-        clips = [self.items[int(i)] for i in indices]
-        clips = [clip if isinstance(clip, Tensor) else torch.from_numpy(np.array(clip)) for clip in clips]
-        shapes = {tuple(clip.shape): int(i) for i, clip in zip(indices, clips, strict=True)}
-        if len(shapes) > 1:
-            each = " and ".join(f"clip {i} has {shape}" for shape, i in list(shapes.items())[:2])
-            raise ValueError(f"{each}, expected one shape (T, C, H, W) for all: cut the clips to the same length.")
+        clips = []
+        for index in map(int, indices):
+            clip = _stored_clip(self.items[index], index)
+            self._shape = self._shape or tuple(clip.shape)
+            if tuple(clip.shape) != self._shape:
+                raise ValueError(
+                    f"Clip {index} has shape {tuple(clip.shape)} and an earlier one {self._shape}, expected one shape "
+                    "(T, C, H, W) for all: cut the clips to the same length and size."
+                )
+            clips.append(clip)
         return torch.stack(clips).to(device)
 
     def describe(self) -> str:
-        if hasattr(self.items, "describe"):
-            return self.items.describe()
-        return f"{type(self.items).__name__} of {len(self):,} clips, sha256 {self.fingerprint()[:8]}"
+        return self.items.describe() if _has(self.items, "describe") else f"{type(self.items).__name__} of clips"
 
     def fingerprint(self) -> str:
-        if hasattr(self.items, "fingerprint"):
+        if _has(self.items, "fingerprint"):
             return self.items.fingerprint()
         found = hashlib.sha256(str(len(self)).encode())
         for index in np.unique(np.linspace(0, len(self) - 1, min(_SAMPLED, len(self))).astype(int)):
-            clip = self.batch([int(index)])
-            found.update(f"{tuple(clip.shape)} {clip.dtype}".encode() + clip.cpu().numpy().tobytes())
+            add_pixels(found, self.batch([int(index)], device="cpu"))
         return found.hexdigest()
+
+
+def _stored_clip(clip: Any, index: int) -> Tensor:
+    """One item of a sequence of clips as a tensor."""
+    if not isinstance(clip, Tensor):
+        try:
+            # copied, since a memory-mapped clip is read-only and torch would warn about sharing it
+            clip = torch.from_numpy(np.array(clip))
+        except (TypeError, ValueError, RuntimeError) as error:
+            raise ValueError(
+                f"Clip {index} is {kind_of(clip)}, expected a uint8 array or tensor (T, C, H, W) of pixels 0..255."
+            ) from error
+    return clip
+
+
+def _whole_numbers(indices: Any, count: int) -> list[int]:
+    """Indices of clips as a list."""
+    found = indices.tolist() if isinstance(indices, np.ndarray | Tensor) else indices
+    if not isinstance(found, range | list | tuple) or not found:
+        raise ValueError(f"indices is {kind_of(indices)}, expected at least one number of a clip, such as range(8).")
+    for index in found:
+        check_counts(0, highest=count - 1, **{"one of indices": index})
+    return [int(index) for index in found]
+
+
+def add_pixels(found: Any, video: Tensor) -> None:
+    """Take a batch of stored clips into a running hash of :mod:`hashlib`, clip by clip: batch sizes do not matter."""
+    for clip in video.cpu():
+        found.update(f"{tuple(clip.shape)} {clip.dtype}".encode() + clip.contiguous().numpy().tobytes())
+
+
+def stored_batch(
+    clips: Any, indices: Sequence[int] | range, frames: int, device: torch.device | str | None = None
+) -> Tensor:
+    """The first ``frames`` frames of these clips as they are stored: uint8 ``(B, frames, C, H, W)``.
+
+    Arguments and errors as for :func:`float_batch`.
+    """
+    check_counts(frames=frames)
+    clips = as_clips(clips)
+    indices = _whole_numbers(indices, len(clips))
+    video = clips.batch(indices, device=device)
+    if not isinstance(video, Tensor) or video.dtype != torch.uint8 or video.ndim != 5:
+        came = f"{video.dtype} batches of shape {tuple(video.shape)}" if isinstance(video, Tensor) else kind_of(video)
+        raise ValueError(f"clips come as {came}, expected uint8 clips (T, C, H, W): store pixels as 0..255.")
+    if len(video) != len(indices):
+        raise ValueError(f"batch({len(indices)} indices) gave {len(video)} clips, expected one for each index.")
+    if 0 in video.shape:
+        raise ValueError(f"clips have shape {tuple(video.shape[1:])}: one axis is empty, expected pixels in each.")
+    if video.shape[1] < frames:
+        raise ValueError(
+            f"clips have {video.shape[1]} frames, expected at least past + horizon = {frames}: "
+            f"make longer clips with MovingMNIST(..., frames={frames}), or ask for a shorter horizon."
+        )
+    return video[:, :frames].to(device)
 
 
 def float_batch(
@@ -203,21 +291,7 @@ def float_batch(
     Raises:
         ValueError: not uint8 clips, clips of several shapes, or too short ones.
     """
-    check_counts(frames=frames)
-    video = as_clips(clips).batch(indices, device=device)
-    if not isinstance(video, Tensor) or video.dtype != torch.uint8 or video.ndim != 5:
-        came = (
-            f"{video.dtype} batches of shape {tuple(video.shape)}"
-            if isinstance(video, Tensor)
-            else type(video).__name__
-        )
-        raise ValueError(f"clips come as {came}, expected uint8 clips (T, C, H, W): store pixels as 0..255.")
-    if video.shape[1] < frames:
-        raise ValueError(
-            f"clips have {video.shape[1]} frames, expected at least past + horizon = {frames}: "
-            f"make longer clips with MovingMNIST(..., frames={frames}), or ask for a shorter horizon."
-        )
-    return to_float(video[:, :frames].to(device))
+    return to_float(stored_batch(clips, indices, frames, device))
 
 
 # Models -------------------------------------------------------------------------------------------------------------
@@ -231,13 +305,17 @@ def check_model(model: Any) -> None:
     """
     if not isinstance(model, nn.Module):
         raise ValueError(
-            f"model is a {type(model).__name__}, expected a torch.nn.Module: "
-            "put a plain function into the forward of one."
+            f"model is {kind_of(model)}, expected a torch.nn.Module: "
+            + (
+                f"make one with {model.__name__}(...)."
+                if isinstance(model, type)
+                else "put a plain function into the forward of one."
+            )
         )
     for name in ("past", "horizon"):
         try:
             check_counts(**{name: getattr(model, name, None)})
-        except ValueError as error:
+        except ValueError as error:  # said of the model, whose number it is
             raise ValueError(
                 f"model is a {type(model).__name__}, expected one with whole numbers past and horizon: "
                 "set self.past and self.horizon in its constructor."
@@ -256,19 +334,33 @@ def predict(model: Model, past: Tensor) -> Tensor:
 
 
 def check_prediction(prediction: Any, model: Model, past: Tensor) -> None:
-    """Raise unless ``prediction`` has the shape that ``model`` promises for ``past``.
+    """Raise unless ``prediction`` is the float video that ``model`` promises for ``past``; values are not looked at.
 
     Raises:
-        ValueError: another shape, or no tensor.
+        ValueError: another shape or dtype, or no tensor.
     """
     expected = (len(past), model.horizon, *past.shape[2:])
-    if not isinstance(prediction, Tensor) or prediction.shape != expected:
-        came = (
-            f"shape {tuple(prediction.shape)}" if isinstance(prediction, Tensor) else f"a {type(prediction).__name__}"
-        )
+    if not isinstance(prediction, Tensor) or prediction.shape != expected or not prediction.is_floating_point():
+        came = kind_of(prediction)
+        if isinstance(prediction, Tensor):
+            came = f"shape {tuple(prediction.shape)}"
+            came += "" if prediction.is_floating_point() else f" of {prediction.dtype}"
         raise ValueError(
             f"{type(model).__name__} predicted {came}, expected {expected}: "
-            "its forward must return (B, horizon, C, H, W)."
+            "its forward must return a float (B, horizon, C, H, W)."
+        )
+
+
+def check_finite(prediction: Tensor, model: Model) -> None:
+    """Raise where a prediction holds NaN or infinity; any other number is a prediction, if a bad one.
+
+    Raises:
+        ValueError: it does.
+    """
+    if not torch.compiler.is_compiling() and not prediction.isfinite().all():
+        raise ValueError(
+            f"{type(model).__name__} predicts NaN or infinity, expected numbers: look for NaN in its weights, or train "
+            "it with a lower learning rate."
         )
 
 

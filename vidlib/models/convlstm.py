@@ -9,10 +9,11 @@ call, layer by layer, and only the state-to-state convolution is left inside the
 from __future__ import annotations
 
 import torch
+from einops import rearrange
 from torch import Tensor, nn
 
-from vidlib.checks import check_counts, check_flags, check_numbers
-from vidlib.video import check_video
+from vidlib.checks import check_counts, check_flags, check_numbers, kind_of
+from vidlib.video import check_shape, check_video
 
 State = tuple[Tensor, Tensor]  # hidden state H and memory cell C, each (B, hidden, h, w)
 
@@ -67,10 +68,10 @@ class ConvLSTMCell(nn.Module):
         Returns:
             H' and C'.
         """
-        i, f, candidate, o = gates.chunk(4, dim=1)
+        i, f, candidate, o = gates.chunk(4, dim=1)  # (B, hidden, h, w) each
         if self.peephole is not None and memory is not None:
             i, f = i + self.peephole[0] * memory, f + self.peephole[1] * memory
-        new = torch.sigmoid(i) * torch.tanh(candidate)
+        new = torch.sigmoid(i) * torch.tanh(candidate)  # (B, hidden, h, w), as all that follows
         if memory is not None:
             new = new + torch.sigmoid(f) * memory
         if self.peephole is not None:
@@ -89,32 +90,49 @@ class ConvLSTMCell(nn.Module):
 
         Returns:
             H of every step ``(B, T, hidden, h, w)`` and the last state.
+
+        Raises:
+            ValueError: an input where the layer has none or none where it has one, or another shape.
         """
+        self._check(inputs, state, steps)
         driven = None
         if inputs is not None:
             steps = inputs.shape[1]
             # all T steps in one call; chunk, because the gradient of an index [t] would be a tensor of all T steps
-            driven = self.from_input(_merge(inputs)).chunk(steps)
+            driven = self.from_input(_merge(inputs)).chunk(steps)  # T times (B, 4·hidden, h, w)
         outputs = []
         for t in range(steps):
             if state is None:  # H = 0: its convolution is the bias alone
-                gates = driven[t] + self.from_state.bias[:, None, None]
+                gates = driven[t] + self.from_state.bias[:, None, None]  # (B, 4·hidden, h, w)
                 state = self.update(gates, None)
             else:
-                gates = self.from_state(state[0])
+                gates = self.from_state(state[0])  # (B, 4·hidden, h, w)
                 state = self.update(gates if driven is None else gates + driven[t], state[1])
             outputs.append(state[0])
-        return _split(torch.cat(outputs), steps), state
+        return _split(torch.cat(outputs), steps), state  # (B, T, hidden, h, w)
+
+    def _check(self, inputs: Tensor | None, state: State | None, steps: int | None) -> None:
+        if inputs is None:
+            check_counts(steps=steps)
+        elif self.from_input is None:
+            raise ValueError(f"inputs is {kind_of(inputs)}, expected None: the layer was made with inputs=0.")
+        else:
+            check_shape("inputs", inputs, "B", "T", self.from_input.in_channels, "h", "w")
+        if state is not None or inputs is None:
+            if not isinstance(state, tuple) or len(state) != 2:
+                raise ValueError(f"state is {kind_of(state)}, expected H and C, each (B, hidden, h, w).")
+            for each in state:
+                check_shape("state", each, "B", self.hidden, "h", "w")
 
 
 def _merge(video: Tensor) -> Tensor:
     """``(B, T, C, h, w)`` to ``(T·B, C, h, w)``: a view of what :func:`_split` gave, so channels_last stays so."""
-    return video.transpose(0, 1).flatten(0, 1)
+    return rearrange(video, "b t c h w -> (t b) c h w")
 
 
 def _split(frames: Tensor, steps: int) -> Tensor:
     """``(T·B, C, h, w)`` to ``(B, T, C, h, w)``."""
-    return frames.unflatten(0, (steps, -1)).transpose(0, 1)
+    return rearrange(frames, "(t b) c h w -> b t c h w", t=steps)
 
 
 class ConvLSTM(nn.Module):
@@ -196,7 +214,7 @@ class ConvLSTM(nn.Module):
         x = _split(self.stem(_merge(past)), past.shape[1])  # (B, T, features, h, w)
         outputs, states = [], []
         for cell in self.encoder:
-            x, state = cell(x)
+            x, state = cell(x)  # (B, T, hidden, h, w)
             outputs.append(x)
             states.append(state)
         return outputs, states
@@ -205,9 +223,10 @@ class ConvLSTM(nn.Module):
         """Unroll the future from the states: frames ``(B, horizon, C, H, W)``, and H of every layer and step."""
         x, outputs = None, []
         for cell, state in zip(self.forecaster or self.encoder, states, strict=True):
-            x, _ = cell(x, state, horizon)
+            x, _ = cell(x, state, horizon)  # (B, horizon, hidden, h, w)
             outputs.append(x)
-        return _split(self.paint(torch.cat([_merge(h) for h in outputs], dim=1)), horizon), outputs
+        maps = torch.cat([_merge(h) for h in outputs], dim=1)  # (horizon·B, sum of hidden, h, w)
+        return _split(self.paint(maps), horizon), outputs  # (B, horizon, C, H, W)
 
     def forward(self, past: Tensor) -> Tensor:
         """``(B, past, C, H, W)`` in [0, 1] to ``(B, horizon, C, H, W)``."""

@@ -11,10 +11,11 @@ from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
+from einops import rearrange
 from torch import Tensor, nn
 
-from vidlib.checks import check_choice, check_counts
-from vidlib.video import check_video
+from vidlib.checks import check_choice, check_counts, check_flags
+from vidlib.video import check_shape, check_video
 
 
 class Attention(nn.Module):
@@ -23,18 +24,24 @@ class Attention(nn.Module):
     Args:
         dim: width of a token.
         heads: number of heads; divides ``dim``.
+
+    Raises:
+        ValueError: numbers that do not fit together; in ``forward``, another shape.
     """
 
     def __init__(self, dim: int, heads: int) -> None:
         super().__init__()
-        self.heads = heads
+        check_counts(dim=dim, heads=heads)
+        if dim % heads:
+            raise ValueError(f"dim is {dim}, expected a multiple of heads, which is {heads}: each head has a share.")
+        self.dim, self.heads = dim, heads
         self.qkv = nn.Linear(dim, 3 * dim)
         self.out = nn.Linear(dim, dim)
 
     def forward(
         self, x: Tensor, angles: Tensor | None = None, return_attention: bool = False
     ) -> tuple[Tensor, Tensor | None]:
-        """Mix tokens.
+        """Mix tokens; :func:`attend` is the plain version of what happens between the two linear layers.
 
         Args:
             x: ``(M, N, dim)``.
@@ -43,19 +50,36 @@ class Attention(nn.Module):
         Returns:
             ``(M, N, dim)``, and ``(M, heads, N, N)`` weights where asked (rows sum to 1).
         """
-        q, k, v = self.qkv(x).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)  # (M, heads, N, d) each
+        check_shape("x", x, "M", "N", self.dim)
+        check_flags(return_attention=return_attention)
+        qkv = self.qkv(x)  # (M, N, 3·dim)
+        q, k, v = rearrange(qkv, "m n (three h d) -> three m h n d", three=3, h=self.heads)  # (M, heads, N, d) each
         if angles is not None:
-            q, k = rotate(q, angles), rotate(k, angles)
+            q, k = rotate(q, angles), rotate(k, angles)  # (M, heads, N, d)
         # The fused kernel never forms the N×N weights, so whoever wants to see them pays for them. A CPU with matrix
         # units for bf16 is several times faster with two plain products: its fused kernel is made for long sequences.
-        plain = q.device.type == "cpu" and q.dtype == torch.bfloat16
-        weights = None
-        if return_attention or plain:
-            weights = ((q * q.shape[-1] ** -0.5) @ k.transpose(-2, -1)).softmax(-1, dtype=q.dtype)
-            mixed = weights @ v
+        if return_attention or (q.device.type == "cpu" and q.dtype == torch.bfloat16):
+            mixed, weights = attend(q, k, v)  # (M, heads, N, d), (M, heads, N, N)
         else:
-            mixed = F.scaled_dot_product_attention(q, k, v)
-        return self.out(mixed.transpose(1, 2).flatten(2)), weights if return_attention else None
+            mixed, weights = F.scaled_dot_product_attention(q, k, v), None  # (M, heads, N, d)
+        mixed = self.out(rearrange(mixed, "m h n d -> m n (h d)"))  # (M, N, dim)
+        return mixed, weights if return_attention else None
+
+
+def attend(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+    """Attention in two plain products: softmax(QKᵀ/√d)·V, and the weights softmax(QKᵀ/√d).
+
+    ``F.scaled_dot_product_attention`` gives the same mix without ever forming the weights.
+
+    Args:
+        q, k, v: ``(..., N, d)`` each.
+
+    Returns:
+        ``(..., N, d)``, and ``(..., N, N)``: how much each token (row) takes of each (column).
+    """
+    alike = (q * q.shape[-1] ** -0.5) @ k.transpose(-2, -1)  # (..., N, N)
+    weights = alike.softmax(-1, dtype=q.dtype)  # (..., N, N), rows sum to 1
+    return weights @ v, weights
 
 
 def rotate(x: Tensor, angles: Tensor) -> Tensor:
@@ -67,20 +91,31 @@ def rotate(x: Tensor, angles: Tensor) -> Tensor:
     Args:
         x: ``(..., N, d)``, d even.
         angles: ``(N, d/2)`` in radians.
+
+    Raises:
+        ValueError: shapes that do not fit together.
     """
-    a, b = x.chunk(2, dim=-1)
-    cos, sin = angles.cos().to(x.dtype), angles.sin().to(x.dtype)
-    return torch.cat([a * cos - b * sin, a * sin + b * cos], dim=-1)
+    check_shape("x", x, ..., "N", "d")
+    check_shape("angles", angles, x.shape[-2], x.shape[-1] // 2)
+    check_shape("x", x, ..., "N", 2 * angles.shape[1])  # an even d
+    a, b = x.chunk(2, dim=-1)  # (..., N, d/2) each
+    cos, sin = angles.cos().to(x.dtype), angles.sin().to(x.dtype)  # (N, d/2)
+    return torch.cat([a * cos - b * sin, a * sin + b * cos], dim=-1)  # (..., N, d)
 
 
 def rotary_angles(positions: Tensor, features: int) -> Tensor:
     """Angles for positions along one or two axes: ``(N, axes)`` to ``(N, features)``, the features shared by the axes.
 
     Frequencies fall from 1 radian per position to 1/100, so that near and far differences are both told apart.
+
+    Raises:
+        ValueError: no table of positions, or fewer features than axes.
     """
+    check_shape("positions", positions, "N", "axes", floating=False)
+    check_counts(positions.shape[1], features=features)
     each = features // positions.shape[1]
-    frequencies = 100.0 ** -(torch.arange(each) / each)
-    return (positions[:, :, None] * frequencies).flatten(1)
+    frequencies = 100.0 ** -(torch.arange(each) / each)  # (each,)
+    return rearrange(positions[:, :, None] * frequencies, "n axes each -> n (axes each)")
 
 
 class SwiGLU(nn.Module):
@@ -92,18 +127,22 @@ class SwiGLU(nn.Module):
     Args:
         dim: width of a token.
         hidden: hidden width of an ungated network with as many weights.
+
+    Raises:
+        ValueError: a width that is no whole number from 1.
     """
 
     def __init__(self, dim: int, hidden: int) -> None:
         super().__init__()
+        check_counts(dim=dim, hidden=hidden)
         width = max(8, 8 * round(hidden * 2 / 3 / 8))  # multiples of 8 keep matrix units busy
         self.widen = nn.Linear(dim, 2 * width)
         self.narrow = nn.Linear(width, dim)
 
     def forward(self, x: Tensor) -> Tensor:
         """``(..., dim)`` to the same shape."""
-        gate, value = self.widen(x).chunk(2, dim=-1)
-        return self.narrow(F.silu(gate) * value)
+        gate, value = self.widen(x).chunk(2, dim=-1)  # (..., width) each
+        return self.narrow(F.silu(gate) * value)  # (..., dim)
 
 
 class Block(nn.Module):
@@ -114,11 +153,17 @@ class Block(nn.Module):
         axis: ``"time"`` (a patch attends to itself in all frames) or ``"space"`` (to all patches of its frame).
         expand: hidden width of the feed-forward network as a multiple of ``dim``.
         feed: ``"swiglu"`` (:class:`SwiGLU`) or ``"gelu"`` (two linear layers with a GELU between, as in Dosovitskiy).
+
+    Raises:
+        ValueError: a number or name out of range; in ``forward``, another shape.
     """
 
     def __init__(self, dim: int, heads: int, axis: str, expand: int = 4, feed: str = "swiglu") -> None:
         super().__init__()
-        self.axis = axis
+        check_counts(dim=dim, heads=heads, expand=expand)
+        check_choice(["time", "space"], axis=axis)
+        check_choice(["swiglu", "gelu"], feed=feed)
+        self.dim, self.axis = dim, axis
         self.norm_attention = nn.RMSNorm(dim)
         self.attention = Attention(dim, heads)
         self.norm_feed = nn.RMSNorm(dim)
@@ -131,14 +176,15 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor, angles: Tensor, return_attention: bool = False) -> tuple[Tensor, Tensor | None]:
         """Tokens ``(B, T, N, dim)`` to the same shape, and the attention weights where asked."""
-        y = self.norm_attention(x)
-        if self.axis == "time":
-            y = y.transpose(1, 2)  # (B, N, T, dim): attention runs along the second-last axis
-        outer = y.shape[:2]
-        y, weights = self.attention(y.flatten(0, 1), angles, return_attention)
-        y = y.unflatten(0, outer)
-        x = x + (y.transpose(1, 2) if self.axis == "time" else y)
-        return x + self.feed(self.norm_feed(x)), None if weights is None else weights.unflatten(0, outer)
+        check_shape("x", x, "B", "T", "N", self.dim)
+        b, time = len(x), self.axis == "time"
+        # attention runs along the second-last axis, all others are its batch
+        apart, together = ("(b n) t d", "b t n d") if time else ("(b t) n d", "b t n d")
+        y = rearrange(self.norm_attention(x), f"{together} -> {apart}")  # (B·N, T, dim) or (B·T, N, dim)
+        y, weights = self.attention(y, angles, return_attention)  # weights (B·N, heads, T, T) or (B·T, heads, N, N)
+        x = x + rearrange(y, f"{apart} -> {together}", b=b)  # (B, T, N, dim)
+        x = x + self.feed(self.norm_feed(x))  # (B, T, N, dim)
+        return x, None if weights is None else rearrange(weights, "(b m) h i j -> b m h i j", b=b)
 
 
 class VideoTransformer(nn.Module):
@@ -146,7 +192,7 @@ class VideoTransformer(nn.Module):
 
     Each encoder layer is a time block and a space block: attention is interleaved, so its cost grows with T + N per
     token, not with T·N as over all tokens at once. The decoder widens each token and lays it down as a patch of
-    twice the size that overlaps its neighbours, so that frames have no seams.
+    twice the size that overlaps its neighbours, so that frames have no seams: :func:`lay_down` says it plainly.
 
     Args:
         past: frames that the model reads.
@@ -191,7 +237,6 @@ class VideoTransformer(nn.Module):
         }  # fmt: skip
         check_counts(**{name: value for name, value in self.config.items() if name not in ("context", "feed")})
         check_counts(0, context=context)
-        check_choice(["swiglu", "gelu"], feed=feed)
         if size % patch or patch % 2:
             raise ValueError(f"patch is {patch}, expected an even number that divides size, which is {size}.")
         if dim % (4 * heads):
@@ -215,8 +260,7 @@ class VideoTransformer(nn.Module):
         self.norm = nn.RMSNorm(dim)
         self.widen = nn.Sequential(nn.Linear(dim, decoder), nn.GELU())
         half_patch = patch // 2
-        # the same function as one transposed convolution of kernel 2·patch and stride patch, but with enough channels
-        # to keep matrix units busy: its map has cells of half a patch, whose pixels are channels
+        # lay_down with enough channels to keep matrix units busy: cells of half a patch, whose pixels are channels
         self.paint = nn.Sequential(
             nn.ConvTranspose2d(decoder, channels * half_patch**2, 4, stride=2, padding=1), nn.PixelShuffle(half_patch)
         )
@@ -227,14 +271,15 @@ class VideoTransformer(nn.Module):
 
     def tokens(self, past: Tensor) -> Tensor:
         """Patches as tokens that know their place and time: ``(B, T, C, H, W)`` to ``(B, T, N, dim)``."""
-        patches = self.embed(past.flatten(0, 1)).flatten(2).transpose(1, 2)  # (B·T, N, dim)
-        return patches.unflatten(0, past.shape[:2]) + self.position + self.time
+        patches = self.embed(rearrange(past, "b t c h w -> (b t) c h w"))  # (B·T, dim, rows, columns)
+        tokens = rearrange(patches, "(b t) d rows columns -> b t (rows columns) d", b=len(past))  # (B, T, N, dim)
+        return tokens + self.position + self.time
 
     def decode(self, tokens: Tensor) -> Tensor:
         """Tokens ``(B, T, N, dim)`` as frames ``(B, T, C, H, W)``."""
         wide = self.widen(self.norm(tokens))  # (B, T, N, decoder)
-        maps = wide.flatten(0, 1).transpose(1, 2).unflatten(2, (self.grid, self.grid))  # (B·T, decoder, h, w)
-        return self.paint(maps).unflatten(0, tokens.shape[:2])
+        maps = rearrange(wide, "b t (rows columns) d -> (b t) d rows columns", rows=self.grid)
+        return rearrange(self.paint(maps), "(b t) c h w -> b t c h w", b=len(tokens))  # (B, T, C, H, W)
 
     def brushes(self) -> tuple[Tensor, Tensor]:
         """What the decoder paints with, at the size of pixels.
@@ -254,13 +299,27 @@ class VideoTransformer(nn.Module):
         N)}``: who attends (row) to whom (column).
         """
         check_video(past, "past", frames=self.past, channels=self.channels, size=(self.size, self.size))
-        x, attention = self.tokens(past), []
+        x, attention = self.tokens(past), []  # (B, past, N, dim)
         for layer in self.encoder:
             seen = {}
             for block in layer:
                 angles = self.time_angles if block.axis == "time" else self.space_angles
-                x, seen[block.axis] = block(x, angles, return_attention)
+                x, seen[block.axis] = block(x, angles, return_attention)  # (B, past, N, dim)
             attention.append(seen)
         # the near future is read where the latest past was: what moved little is easy to learn first
-        future = self.decode(x.flip(1)[:, : self.horizon])
+        future = self.decode(x.flip(1)[:, : self.horizon])  # (B, horizon, C, H, W)
         return (future, attention) if return_attention else future
+
+
+def lay_down(maps: Tensor, brushes: Tensor, background: Tensor) -> Tensor:
+    """The decoder's painting as one transposed convolution: each cell adds its brush, twice as wide as a patch.
+
+    Args:
+        maps: ``(M, decoder, rows, columns)``, widened tokens.
+        brushes, background: ``(decoder, C, 2·patch, 2·patch)`` and ``(C, H, W)``, see :meth:`VideoTransformer.brushes`.
+
+    Returns:
+        ``(M, C, H, W)``, what :class:`VideoTransformer` paints.
+    """
+    patch = brushes.shape[-1] // 2
+    return F.conv_transpose2d(maps, brushes, stride=patch, padding=patch // 2) + background

@@ -10,11 +10,12 @@ import imageio.v3 as imageio
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from vidlib.checks import check_counts, check_mapping, check_numbers, check_path
 from vidlib.files import atomic_write
 from vidlib.viz.style import BLUE, ERROR_KEY, ERROR_MAP, INK, RULE, VERMILION, as_clip_batch, without_colour
 
 _GAP, _HEAD, _FOOT = 8, 28, 40  # pixels around the panels of a GIF or player
-
+_SHORTEST, _LONGEST = 2, 65_535  # hundredths of a second: viewers show no shorter frame, the format holds no longer one
 
 _WAITING = 45  # the gray of a panel that has nothing to show yet: not the black of a frame
 
@@ -35,9 +36,12 @@ def comparison_frames(past: Any, truth: Any, prediction: Any, *, scale: int = 3)
         uint8 ``(past + horizon, height, width, 3)`` RGB.
 
     Raises:
-        ValueError: clips that do not fit together.
+        ValueError: clips that do not fit together, or a scale that is no whole number from 1.
     """
+    check_counts(scale=scale)
     past, truth = as_clip_batch(past, "past"), as_clip_batch(truth, "truth")
+    if isinstance(prediction, Mapping):
+        check_mapping("prediction", prediction=prediction)
     named = prediction if isinstance(prediction, Mapping) else {"prediction": prediction}
     predictions = {name: as_clip_batch(video, name) for name, video in named.items()}
     if len(past) != len(truth) or past.shape[2:] != truth.shape[2:]:
@@ -65,7 +69,8 @@ def comparison_frames(past: Any, truth: Any, prediction: Any, *, scale: int = 3)
 
 
 def comparison_gif(path: str | Path, past: Any, truth: Any, prediction: Any, *, scale: int = 3, fps: float = 5) -> Path:
-    """Write :func:`comparison_frames` as a GIF; returns its path."""
+    """Write :func:`comparison_frames` as a GIF; returns its path. Errors as there and in :func:`save_gif`."""
+    _check_gif(path, fps)
     return save_gif(path, comparison_frames(past, truth, prediction, scale=scale), fps=fps)
 
 
@@ -77,14 +82,20 @@ def clips_gif(path: str | Path, clips: Any, *, columns: int = 4, scale: int = 2,
         clips: one clip or a batch ``(B, T, 1, H, W)``.
         columns: clips per row.
         scale: how many times a pixel is enlarged.
-        fps: frames per second.
+        fps: frames per second, see :func:`save_gif`.
+
+    Raises:
+        ValueError: clips of several shapes, or an argument out of range.
     """
+    _check_gif(path, fps)
+    check_counts(columns=columns, scale=scale)
     clips = as_clip_batch(clips)
-    columns = max(1, min(columns, len(clips)))
+    columns = min(columns, len(clips))
     total, fill = clips.shape[1], -len(clips) % columns
     pictures = []
     for step in range(total):
-        panels = np.concatenate([as_rgb(clips[:, step]), np.full((fill, *clips.shape[2:], 3), 255, np.uint8)])
+        panels = as_rgb(clips[:, step])
+        panels = np.concatenate([panels, np.full((fill, *panels.shape[1:]), 255, np.uint8)])
         grid = panels.reshape(-1, columns, *panels.shape[1:])
         pictures.append(sheet(grid, [""] * columns, f"frame {step + 1} / {total}", step, total, total, scale))
     return save_gif(path, np.stack(pictures), fps=fps)
@@ -94,27 +105,60 @@ def save_gif(path: str | Path, frames: np.ndarray, *, fps: float = 5, hold: floa
     """Write uint8 RGB frames ``(T, H, W, 3)`` as an endless GIF, whole or not at all: a failure leaves the old file.
 
     Up to 256 colours a frame are kept exactly, and equal frames give equal bytes. The last frame stays ``hold``
-    seconds longer. Consecutive equal frames become one long frame.
+    seconds longer. Consecutive equal frames become one long frame. A GIF counts in hundredths of a second, and viewers
+    slow down what is shorter than two of them: the time of a frame is rounded to whole hundredths.
+
+    Args:
+        path: the GIF file.
+        frames: the pictures; one alone is a still.
+        fps: frames per second, at most 50.
+        hold: seconds for which the last frame stays longer.
+
+    Raises:
+        ValueError: other frames, or times that a GIF cannot hold.
+        OSError: the file cannot be written.
     """
-    frames = np.asarray(frames)
+    _check_gif(path, fps)
+    check_numbers(0, _LONGEST / 100, hold=hold)
+    frames = np.asarray(frames) if isinstance(frames, np.ndarray | list | tuple) else np.empty(0)
     if frames.ndim != 4 or frames.shape[3] != 3 or frames.dtype != np.uint8 or not frames.size:
         raise ValueError(f"frames are {frames.dtype} {frames.shape}, expected uint8 RGB frames (T, H, W, 3).")
-    durations = [round(1000 / fps)] * len(frames)
-    durations[-1] += round(1000 * hold)
-    encoded = imageio.imwrite("<bytes>", frames, extension=".gif", duration=durations, loop=0)
+    # Pillow merges equal frames as well, but fails where one number cannot hold their time
+    times = np.full(len(frames), round(100 / fps))
+    times[-1] += round(100 * hold)
+    new = np.array([True, *(not np.array_equal(a, b) for a, b in zip(frames, frames[1:], strict=False))])
+    times = np.add.reduceat(times, np.flatnonzero(new))
+    if times.max() > _LONGEST:
+        raise ValueError(
+            f"One picture stays for {times.max() / 100:g} seconds, expected at most {_LONGEST / 100:g}: a GIF holds no "
+            "longer time; use a higher fps, a shorter hold, or fewer equal frames."
+        )
+    times = [10 * int(time) for time in times]
+    duration = times if len(times) > 1 else times[0]  # a still has one number, not a list of one
+    encoded = imageio.imwrite("<bytes>", frames[new], extension=".gif", duration=duration, loop=0)
     with atomic_write(path) as file:
         file.write_bytes(encoded)
     return Path(path)
 
 
+def _check_gif(path: str | Path, fps: float) -> None:
+    check_path(path=path)
+    check_numbers(0, open=True, fps=fps)
+    if not _SHORTEST <= 100 / fps <= _LONGEST:
+        raise ValueError(
+            f"fps is {fps!r}, expected a number from {100 / _LONGEST:.4f} to {100 // _SHORTEST}: a GIF holds a frame "
+            f"for {_SHORTEST} to {_LONGEST:,} hundredths of a second."
+        )
+
+
 def as_rgb(frames: np.ndarray) -> np.ndarray:
-    """Frames ``(…, H, W)`` or ``(…, H, W, 3)`` in [0, 1] as uint8 ``(…, H, W, 3)``."""
+    """Frames ``(N, H, W)`` or ``(N, H, W, 3)`` in [0, 1] as uint8 ``(N, H, W, 3)``."""
     values = np.rint(np.clip(frames, 0, 1) * 255).astype(np.uint8)
-    return values if values.shape[-1:] == (3,) else np.repeat(values[..., None], 3, axis=-1)
+    return values if values.ndim == 4 else np.repeat(values[..., None], 3, axis=-1)
 
 
 def error_rgb(error: np.ndarray) -> np.ndarray:
-    """Prediction − truth in [-1, 1] in the colours of the course: uint8 ``(…, H, W, 3)``."""
+    """Prediction − truth in [-1, 1], ``(N, H, W)`` or ``(N, H, W, 3)``, in the course's colours: ``(N, H, W, 3)``."""
     error = without_colour(error)
     return ERROR_MAP((np.clip(error, -1, 1) + 1) / 2, bytes=True)[..., :3]
 
@@ -153,7 +197,9 @@ def sheet(
     draw.text((_GAP, line), caption, INK, _font(caption, right * 0.4, 15), anchor="ls")
     if key:
         text = f"error: {ERROR_KEY}"
-        draw.text((right - _GAP, line), text, INK, _font(text, right * 0.55, 13), anchor="rs")
+        font = _font(text, right * 0.55, 13)
+        if font.getlength(text) <= right * 0.55:  # on the smallest pictures it would lie on the caption
+            draw.text((right - _GAP, line), text, INK, font, anchor="rs")
     edges = np.linspace(_GAP, right - _GAP, total + 1).round().astype(int).tolist()
     for i, (start, stop) in enumerate(zip(edges, edges[1:], strict=False)):
         color = RULE if i > step else BLUE if i < given else VERMILION

@@ -14,6 +14,15 @@ from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
+from vidlib.checks import (
+    check_choice,
+    check_counts,
+    check_flags,
+    check_mapping,
+    check_numbers,
+    check_texts,
+    kind_of,
+)
 from vidlib.history import read_history
 from vidlib.viz.style import (
     BLUE,
@@ -26,7 +35,10 @@ from vidlib.viz.style import (
     SKY,
     VERMILION,
     as_clip,
+    check_drawing,
+    check_labels,
     style,
+    without_colour,
 )
 
 _COVER = 0.8  # how much the largest attention weight hides of a frame
@@ -51,12 +63,19 @@ def film_strip(
         title: a line above the picture.
 
     Raises:
-        ValueError: no rows, or a row that is not one clip.
+        ValueError: no rows, or a row that is not one clip; another argument out of range.
     """
-    if not rows or (columns is not None and columns < 1):
-        raise ValueError(f"rows are {list(rows)} and columns {columns}, expected at least one row and one column.")
+    check_mapping("clip", rows=rows)
+    check_labels(errors=errors)
+    if columns is not None:
+        check_counts(columns=columns)
+    named = first_frame if isinstance(first_frame, Mapping) else dict.fromkeys(rows, first_frame)
+    for label, number in named.items():
+        check_choice(rows, **{"a label of first_frame": label})
+        check_drawing(title=title, first_frame=number)
     clips = {label: as_clip(video, label) for label, video in rows.items()}
-    starts = {label: first_frame if isinstance(first_frame, int) else first_frame.get(label, 1) for label in clips}
+    clips |= {label: without_colour(clip) for label, clip in clips.items() if label in errors}
+    starts = {label: named.get(label, 1) for label in clips}
     shown = {
         label: np.linspace(0, len(clip) - 1, min(columns or len(clip), len(clip))).round().astype(int)
         for label, clip in clips.items()
@@ -101,10 +120,13 @@ def film_strip(
 
 
 def _side_by_side(frames: np.ndarray, gap: float) -> tuple[np.ndarray, np.ndarray]:
-    """Frames ``(T, H, W)`` in one image with NaN between them, and the column of each frame's centre."""
-    width = frames.shape[2]
+    """Frames ``(T, H, W)`` or ``(T, H, W, 3)`` in one image with paper between them; the column of each's centre."""
+    width, colour = frames.shape[2], frames.ndim == 4
     space = max(1, round(gap * width))
-    padded = np.pad(frames, ((0, 0), (0, 0), (0, space)), constant_values=np.nan)
+    if colour:
+        frames = frames.clip(0, 1)  # what gray frames are for showing, too: see vmin and vmax
+    padding = ((0, 0), (0, 0), (0, space)) + ((0, 0),) * colour
+    padded = np.pad(frames, padding, constant_values=1 if colour else np.nan)
     strip = np.concatenate(padded, axis=1)[:, :-space]
     return strip, np.arange(len(frames)) * (width + space) + (width - 1) / 2
 
@@ -123,15 +145,21 @@ def trajectory_plot(
         title: a line above the picture.
 
     Raises:
-        ValueError: another shape of positions or bounced.
+        ValueError: another shape of positions or bounced; another argument out of range.
     """
-    positions = np.asarray(positions)
-    if positions.ndim != 3 or positions.shape[2] != 2:
-        raise ValueError(f"positions have shape {positions.shape}, expected (digits, T, 2): choose one clip's digits.")
-    bounced = np.zeros(positions.shape[:2], bool) if bounced is None else np.asarray(bounced)
-    if bounced.shape != positions.shape[:2]:
+    check_counts(size=size)
+    check_counts(digit=digit, highest=size)
+    check_drawing(title=title)
+    positions = _numbers("positions", positions)
+    if positions.ndim != 3 or positions.shape[2] != 2 or not positions.size or not np.isfinite(positions).all():
         raise ValueError(
-            f"bounced has shape {bounced.shape}, expected {positions.shape[:2]}: one mark for each position."
+            f"positions have shape {positions.shape}, expected finite numbers (digits, T, 2): choose one clip's digits."
+        )
+    bounced = np.zeros(positions.shape[:2], bool) if bounced is None else np.asarray(bounced)
+    if bounced.shape != positions.shape[:2] or bounced.dtype != bool:
+        raise ValueError(
+            f"bounced has shape {bounced.shape} of {bounced.dtype}, expected {positions.shape[:2]} of bool: "
+            "one mark for each position."
         )
     figure = Figure(figsize=(6, 4), dpi=DPI, layout="constrained")
     axes = figure.add_subplot(aspect="equal", xlim=(0, size), ylim=(size, 0), xlabel="x (pixels)", ylabel="y (pixels)")
@@ -176,12 +204,19 @@ def attention_overlay(
     Raises:
         ValueError: weights that do not fit the frames, are negative, or a query outside them.
     """
-    clip, weights = as_clip(frames, "frames"), np.asarray(torch.as_tensor(weights).detach().cpu().float())
-    if weights.ndim != 3 or len(weights) != len(clip) or not (weights >= 0).all():
-        raise ValueError(f"weights have shape {weights.shape}, expected ({len(clip)}, h, w) with values of at least 0.")
-    if query is not None and not all(0 <= q < n for q, n in zip(query, weights.shape, strict=True)):
-        raise ValueError(f"query is {query}, expected (t, row, column) inside {weights.shape}.")
-    count, (height, width), (h, w) = len(clip), clip.shape[1:], weights.shape[1:]
+    check_drawing(title=title, first_frame=first_frame)
+    clip, weights = as_clip(frames, "frames").clip(0, 1), _numbers("weights", weights).astype(np.float32)
+    fits = weights.ndim == 3 and len(weights) == len(clip) and weights.size
+    if not fits or not np.isfinite(weights).all() or weights.min() < 0:
+        raise ValueError(
+            f"weights have shape {weights.shape}, expected ({len(clip)}, h, w) with finite values of at least 0."
+        )
+    if query is not None:
+        if not isinstance(query, (tuple, list)) or len(query) != 3:
+            raise ValueError(f"query is {query!r}, expected (t, row, column) inside {weights.shape}.")
+        for name, at, count in zip(("t", "row", "column"), query, weights.shape, strict=True):
+            check_counts(0, highest=count - 1, **{f"query's {name}": at})
+    count, (height, width), (h, w) = len(clip), clip.shape[1:3], weights.shape[1:]
     columns = min(count, 5)
     rows = -(-count // columns)
     figure = Figure(figsize=(1.5 * columns + 0.9, 1.65 * rows + 0.35), dpi=DPI, layout="constrained")
@@ -193,7 +228,7 @@ def attention_overlay(
         if t >= count:
             continue
         extent = (0, width, height, 0)
-        axes.imshow(0.75 * np.clip(clip[t], 0, 1), cmap="gray", vmin=0, vmax=1, extent=extent, interpolation="nearest")
+        axes.imshow(0.75 * clip[t], cmap="gray", vmin=0, vmax=1, extent=extent, interpolation="nearest")
         # Weight 0 leaves the frame as it is, the largest weight of all frames nearly covers it.
         heat = np.full((h, w, 4), mpl.colors.to_rgba(ORANGE))
         heat[..., 3] = _COVER * weights[t] / largest
@@ -226,21 +261,28 @@ def history_curves(
         title: a line above the picture.
 
     Raises:
-        ValueError: no rows or a missing column.
+        OSError: the file cannot be read.
+        ValueError: no rows, a missing column or one that holds no numbers; another argument out of range.
     """
+    check_flags(log=log)
+    check_texts(title=title)
+    if baselines:
+        check_mapping("MSE per frame", baselines=baselines)
+        check_numbers(**{f"baselines[{name!r}]": value for name, value in baselines.items()})
     if isinstance(history, str | Path):
         history = read_history(history)
+    if not isinstance(history, (list, tuple)) or not all(isinstance(row, Mapping) for row in history):
+        raise ValueError(f"history is {kind_of(history)}, expected the rows that fit returns, or their CSV file.")
     needed = ("epoch", "train_loss", "validation_mse")
-    missing = [name for name in needed if not history or name not in history[0]]
+    missing = [name for name in needed if not history or any(name not in row for row in history)]
     if missing:
         raise ValueError(
-            f"history has {len(history)} rows and lacks {', '.join(missing)}: train for at least one epoch."
+            f"history has {len(history)} rows and lacks {', '.join(missing)}, expected one row an epoch: train for one."
         )
-    # An epoch that was not validated has an empty cell.
-    epoch, train, validation = (np.array([float(row[name] or "nan") for row in history]) for name in needed)
+    epoch, train, validation = (_column(history, name) for name in needed)
     along, x = "epoch", epoch
-    if "clips" in history[0]:
-        clips = np.array([float(row["clips"]) for row in history])
+    if all("clips" in row for row in history):
+        clips = _column(history, "clips")
         if np.ptp(np.diff(clips, prepend=0)):
             along, x = "training clips seen", clips
     figure, axes = _plot(along, "MSE per frame" + (" (log scale)" if log else ""), title)
@@ -283,24 +325,43 @@ def horizon_curves(
         title: a line above the picture.
 
     Raises:
-        ValueError: nothing to draw, or values that are not one number per frame.
+        ValueError: nothing to draw, or values that are not one number per frame; another argument out of range.
     """
-    arrays = {name: np.asarray(torch.as_tensor(values).detach().cpu(), float) for name, values in curves.items()}
-    wrong = {name: array.shape for name, array in arrays.items() if array.ndim != 1 or not array.size}
-    if wrong or not arrays:
-        raise ValueError(
-            f"curves have shapes {wrong}, expected at least one curve, each (horizon,): one number per frame."
-        )
+    check_mapping("one number per frame", curves=curves)
+    check_texts(metric=metric, title=title)
+    check_drawing(first_frame=first_frame)
+    check_flags(from_zero=from_zero)
+    arrays = {name: _numbers(f"curves[{name!r}]", values) for name, values in curves.items()}
+    wrong = {name: array.shape for name, array in arrays.items() if array.ndim != 1 or not np.isfinite(array).any()}
+    if wrong:
+        raise ValueError(f"curves have shapes {wrong}, expected each as (horizon,): one number per frame.")
     figure, axes = _plot("frame", metric, title)
     ends = []
     for i, (name, array) in enumerate(arrays.items()):
         color, marker = COLORS[i % len(COLORS)], "osD^vP"[i % 6]  # markers tell the lines apart without colour
         axes.plot(first_frame + np.arange(len(array)), array, marker=marker, color=color, label=name)
-        ends.append((array[-1], name, color))
+        ends.append((array[np.isfinite(array)][-1], name, color))
     if from_zero:
         axes.set_ylim(bottom=0)
     _label_ends(axes, ends)
     return figure
+
+
+def _numbers(name: str, values: Any) -> np.ndarray:
+    """Any tensor or nested list of numbers as a float array."""
+    try:
+        array = torch.as_tensor(values).detach().cpu().double().numpy()
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise ValueError(f"{name} is {kind_of(values)}, expected an array of numbers.") from error
+    return array
+
+
+def _column(history: Sequence[Mapping[str, Any]], name: str) -> np.ndarray:
+    """One number per epoch; NaN for one that was not validated, whose cell is empty."""
+    try:
+        return np.array([float("nan" if row[name] in ("", None) else row[name]) for row in history])
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{name} of the history holds what is no number ({error}), expected numbers.") from error
 
 
 def _plot(xlabel: str, ylabel: str, title: str) -> tuple[Figure, Axes]:

@@ -10,7 +10,7 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 from matplotlib.figure import Figure
 
-from vidlib.checks import check_texts
+from vidlib.checks import check_kind, check_path, check_texts
 from vidlib.viz.style import DPI
 
 
@@ -18,14 +18,28 @@ def show(figure: Figure, alt: str) -> None:
     """Display a figure with its alt text in a notebook, and close it.
 
     The output is an HTML image: JupyterLab 4 and nbconvert drop the ``alt`` of plain ``image/png`` outputs.
+
+    Raises:
+        ValueError: no figure, or no alt text.
     """
+    check_kind(Figure, "a matplotlib figure", figure=figure)
     _display(figure_html(figure, alt), alt)
     plt.close(figure)
 
 
 def show_gif(path: str | Path, alt: str) -> None:
-    """Display a GIF, embedded with its alt text, in a notebook (nbconvert shows no plain ``image/gif`` output)."""
-    _display(_image_html(Path(path).read_bytes(), "gif", alt), alt)
+    """Display a GIF, embedded with its alt text, in a notebook (nbconvert shows no plain ``image/gif`` output).
+
+    Raises:
+        OSError: the file cannot be read.
+        ValueError: it is no GIF, or has no alt text.
+    """
+    check_path(path=path)
+    check_texts(alt=alt)
+    data = Path(path).read_bytes()
+    if not data.startswith(b"GIF8"):
+        raise ValueError(f"{path} is no GIF, expected one such as save_gif writes.")
+    _display(_image_html(data, "gif", alt), alt)
 
 
 def _display(image: str, alt: str) -> None:

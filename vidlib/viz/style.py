@@ -10,7 +10,7 @@ or float in [0, 1].
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any
 
 import matplotlib as mpl
@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from matplotlib.colors import LinearSegmentedColormap
 
+from vidlib.checks import check_counts, check_kind, kind_of
 from vidlib.video import check_video
 
 BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY = "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9"
@@ -67,14 +68,18 @@ def as_clip(video: Any, name: str = "clip") -> np.ndarray:
     Raises:
         ValueError: it is none.
     """
+    if not isinstance(video, (torch.Tensor, np.ndarray, list, tuple)):
+        raise ValueError(f"{name} is {kind_of(video)}, expected a tensor or array (T, C, H, W).")
     try:
         array = video.detach().cpu() if isinstance(video, torch.Tensor) else torch.tensor(np.asarray(video))
     except (TypeError, ValueError, RuntimeError) as error:
-        raise ValueError(f"{name} is a {type(video).__name__}, expected a tensor or array (T, C, H, W).") from error
+        raise ValueError(f"{name} is {kind_of(video)}, expected a tensor or array (T, C, H, W).") from error
     if array.ndim == 3:
         array = array[:, None]
     if array.ndim != 4 or array.shape[1] not in (1, 3):
         hint = " Choose one clip of the batch with video[0]." if array.ndim == 5 else ""
+        if array.ndim == 4 and array.shape[3] in (1, 3):
+            hint = " Colours come before rows and columns: video.transpose(0, 3, 1, 2) of an array."
         raise ValueError(
             f"{name} has shape {tuple(array.shape)}, expected one clip (T, C, H, W) of 1 or 3 channels, "
             f"or (T, H, W).{hint}"
@@ -92,7 +97,9 @@ def as_clip_batch(videos: Any, name: str = "clips") -> np.ndarray:
     Raises:
         ValueError: no clips, or clips of several shapes.
     """
-    if getattr(videos, "ndim", 4) < 5 and not isinstance(videos, list | tuple):
+    if not isinstance(videos, list | tuple) and not (
+        isinstance(videos, torch.Tensor | np.ndarray) and videos.ndim >= 5
+    ):
         videos = [videos]
     clips = [as_clip(video, name) for video in videos]
     if not clips or any(clip.shape != clips[0].shape for clip in clips):
@@ -102,6 +109,26 @@ def as_clip_batch(videos: Any, name: str = "clips") -> np.ndarray:
     return np.stack(clips)
 
 
-def without_colour(error: np.ndarray) -> np.ndarray:
-    """The mean over the channels of what has three of them: an error is drawn in one scale."""
-    return error.mean(-1) if error.shape[-1:] == (3,) else error
+def without_colour(frames: np.ndarray) -> np.ndarray:
+    """Frames ``(N, H, W)``, or the mean over the channels of ``(N, H, W, 3)``: an error is drawn in one scale."""
+    return frames.mean(-1) if frames.ndim == 4 else frames
+
+
+def check_labels(*, errors: Collection[str]) -> None:
+    """Raise unless ``errors`` is a collection of labels: one text would be searched letter by letter.
+
+    Raises:
+        ValueError: it is not.
+    """
+    if not isinstance(errors, (list, tuple, set, frozenset)) or not all(isinstance(label, str) for label in errors):
+        raise ValueError(f"errors is {errors!r}, expected labels of rows such as ('error',).")
+
+
+def check_drawing(*, title: str | None = None, first_frame: int = 1) -> None:
+    """Raise unless these arguments, which many pictures have, are what they should be.
+
+    Raises:
+        ValueError: one is not.
+    """
+    check_kind((str, type(None)), "a text or None", title=title)
+    check_counts(0, first_frame=first_frame)

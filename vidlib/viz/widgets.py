@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import sys
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
@@ -10,10 +11,11 @@ import numpy as np
 from matplotlib.figure import Figure
 from PIL import Image
 
+from vidlib.checks import check_counts, check_kind, check_mapping, check_numbers, check_texts, kind_of
 from vidlib.viz.animations import as_rgb, error_rgb, sheet
 from vidlib.viz.figures import film_strip
 from vidlib.viz.show import figure_html, png
-from vidlib.viz.style import as_clip_batch
+from vidlib.viz.style import as_clip_batch, check_drawing, check_labels
 
 
 def player(
@@ -39,9 +41,18 @@ def player(
         A widget, or the film strip's figure where ipywidgets is not installed.
 
     Raises:
-        ValueError: no clips, or clips of different shapes.
+        ValueError: no clips, or clips of different shapes; another argument out of range.
     """
-    named = videos if isinstance(videos, Mapping) else {f"clip {i}": video for i, video in enumerate(videos)}
+    check_numbers(0, 1000, open=True, fps=fps)
+    check_counts(scale=scale)
+    check_drawing(first_frame=first_frame)
+    check_labels(errors=errors)
+    if alt is not None:
+        check_texts(alt=alt)
+    if isinstance(videos, list | tuple) or getattr(videos, "ndim", 0) == 5:
+        videos = {f"clip {i}": video for i, video in enumerate(videos)}
+    check_mapping("clip", videos=videos)
+    named = videos
     clips = as_clip_batch(list(named.values()), "videos")
     titles, total = list(named), clips.shape[1]
     columns = [error_rgb(clip) if title in errors else as_rgb(clip) for title, clip in zip(titles, clips, strict=True)]
@@ -55,7 +66,7 @@ def player(
         return buffer.getvalue()
 
     def strip() -> Figure:
-        return film_strip(dict(zip(titles, clips, strict=True)), first_frame=first_frame, errors=errors, columns=10)
+        return film_strip(named, first_frame=first_frame, errors=errors, columns=10)
 
     try:
         import ipywidgets
@@ -83,12 +94,20 @@ def explore(draw: Callable[..., Figure], *, alt: str, **sliders: tuple[int, int,
         A widget, or the first figure where ipywidgets is not installed.
 
     Raises:
-        ValueError: a first value outside its slider.
+        ValueError: no function, no alt text, or a slider that is not three whole numbers in order.
     """
-    for name, (smallest, largest, first) in sliders.items():
-        if not smallest <= first <= largest:
-            raise ValueError(f"{name} begins at {first}, expected a number from {smallest} to {largest}.")
+    if not callable(draw):
+        raise ValueError(f"draw is {kind_of(draw)}, expected a function of the sliders that returns a figure.")
+    check_texts(alt=alt)
+    for name, slider in sliders.items():
+        if not isinstance(slider, list | tuple) or len(slider) != 3:
+            raise ValueError(f"{name} is {slider!r}, expected (smallest, largest, first value).")
+        smallest, largest, first = slider
+        check_counts(-sys.maxsize, **{f"the smallest {name}": smallest})
+        check_counts(smallest, **{f"the largest {name}": largest})
+        check_counts(smallest, highest=largest, **{f"the first {name}": first})
     begin = draw(**{name: first for name, (_, _, first) in sliders.items()})
+    check_kind(Figure, "a matplotlib figure", **{"what draw returned": begin})
     try:
         import ipywidgets
     except ImportError:
