@@ -226,6 +226,23 @@ def test_a_wrong_run_of_one_notebook_is_one_sentence_and_nothing_runs(tmp_path, 
     assert [path.name for path in tmp_path.iterdir()] == ["there.yaml"]
 
 
+@pytest.mark.parametrize(
+    "option",
+    [
+        "run --profile",
+        "run -f",
+        "run -o",
+        "run --out",
+        "run",
+        "score --json",
+        "score --device",
+        "sweep a B=[1] --scheduler",
+    ],
+)
+def test_an_empty_word_is_not_taken_for_none(capsys, option):
+    assert "is empty, expected something, or leave it out." in failed(capsys, *option.split(), "")
+
+
 def test_an_output_for_all_notebooks_is_refused(capsys):
     assert "--output names one executed notebook" in failed(capsys, "run", "-o", "x.ipynb")
 

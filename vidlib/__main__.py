@@ -75,6 +75,9 @@ def _command(arguments: list[str] | None, options: argparse.Namespace) -> int:
     if not hasattr(options, "run"):
         parser.print_help()
         return 0
+    for name, value in vars(options).items():
+        if value == "":  # such as a variable of the shell that is not set
+            raise ValueError(f"{name} is empty, expected something, or leave it out.")
     _absolute_variables()
     return options.run(options) or 0
 
