@@ -285,8 +285,9 @@ def test_folders_in_the_environment_mean_the_folder_where_the_command_is_given(t
         monkeypatch.setenv(name, "here")
     assert main(["run", NOTEBOOK]) == 0
     assert [os.environ[name] for name in ("VIDLIB_DATA", "VIDLIB_RUNS", "VIDLIB_GIFS")] == [str(tmp_path / "here")] * 3
-    monkeypatch.setenv("VIDLIB_DATA", "~nobody-of-that-name/data")
-    assert main(["run", NOTEBOOK]) == 1
+    if os.name != "nt":  # Windows guesses where the home would be
+        monkeypatch.setenv("VIDLIB_DATA", "~nobody-of-that-name/data")
+        assert main(["run", NOTEBOOK]) == 1
 
 
 @pytest.mark.parametrize("words", ["run", "run --profile smoke", "run --set EPOCHS=1", "refresh", "gifs"])
@@ -308,7 +309,7 @@ def test_the_package_alone_says_that_it_needs_a_checkout(tmp_path, words):
         ("vidlib.metrics.table", "score --clips 1 --digits builtin --json s.json", "the scores are in s.json"),
         ("vidlib.runs.publish_run", "publish there tiny", "nothing was shipped; run the command again"),
         ("vidlib.batch.run.run_notebooks", "run", "whole, *.partial.ipynb shows the rest"),
-        ("vidlib.batch.run.run_notebook", "run " + NOTEBOOK, "executed notebooks are whole"),
+        ("vidlib.batch.run.run_notebook", "run NOTEBOOK", "executed notebooks are whole"),
         ("vidlib.batch.sweep.sweep", "sweep a.ipynb SEED=[1]", "goes on with the runs that are not done"),
         ("vidlib.batch.authoring.refresh_notebooks", "refresh", "what was finished is saved"),
         ("vidlib.batch.authoring.rebuild_gifs", "gifs", "what was finished is saved"),
@@ -320,7 +321,7 @@ def test_an_interrupted_command_says_what_is_true_for_it(tmp_path, monkeypatch, 
 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(function, interrupt)
-    assert main(words.split()) == 130
+    assert main([NOTEBOOK if word == "NOTEBOOK" else word for word in words.split()]) == 130
     said = capsys.readouterr().err.strip().splitlines()[-1]
     assert said.startswith("interrupted: ") and sentence in said
     assert ("--resume" in said) == ("--resume" in sentence)
