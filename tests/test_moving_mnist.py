@@ -169,6 +169,8 @@ def one_sentence(error):
     [
         {"length": 0},
         {"length": True},
+        {"length": 2**70},
+        {"frames": 2**70},
         {"length": None},
         {"length": "4"},
         {"n_digits": 0},
@@ -189,7 +191,7 @@ def one_sentence(error):
 def test_a_number_out_of_range_is_one_sentence(builtin, wrong):
     ((name, value),) = wrong.items()
     text = re.escape(repr(value))
-    with pytest.raises(ValueError, match=rf"^{name} is {text}, expected a whole number (of at least|from 0 to)") as e:
+    with pytest.raises(ValueError, match=rf"^{name} is {text}, expected a whole number from [01] to ") as e:
         MovingMNIST(**({"length": 4, "digits": builtin} | wrong))
     assert one_sentence(e.value)
 
@@ -257,6 +259,9 @@ NO_INDEX = [
     [1],
     np.array([1, 2]),
     slice(0.5, 2),
+    slice(True, 3),
+    slice(0, 4, 0),
+    slice(3, 3),
     slice("a"),
     (1, 2),
     ...,

@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 import json
 import operator
+import sys
 from collections.abc import Sequence
 from http.client import HTTPException
 from pathlib import Path
@@ -39,6 +40,7 @@ _STRIP = (SIZE - 1) * CANVAS + SIZE
 _CACHED = 16  # clips pasted together on a CPU: 1.3 MB, which its cache holds
 OFFICIAL_MD5 = "be083ec986bfe91a449d63653c411eb2"
 VALIDATION_SEED, TEST_SEED = 1, 2
+_MOST = 10_000  # digits in a clip, or frames
 _CPU = torch.device("cpu")
 _WORDS = 4  # random numbers of one digit: which image, x, y, angle
 
@@ -216,7 +218,8 @@ class MovingMNIST(Dataset):
         n_digits: int = 2,
         frames: int = 20,
     ) -> None:
-        check_counts(length=length, n_digits=n_digits, frames=frames)
+        check_counts(length=length, highest=sys.maxsize)  # what len() can say
+        check_counts(n_digits=n_digits, frames=frames, highest=_MOST)
         check_counts(0, highest=2**64 - 1, seed=seed)  # a larger one would be the seed of another split
         if isinstance(digits, Digits) and split not in ("train", digits.split):
             raise ValueError(f"split is {shown(split)} and the digits are of the {digits.split} split: leave it out.")
@@ -231,10 +234,11 @@ class MovingMNIST(Dataset):
 
     def __getitem__(self, index: int | slice) -> Tensor:
         if isinstance(index, slice):
-            try:
-                return self.batch(range(*index.indices(len(self))))
-            except TypeError as error:
-                raise ValueError(f"clips are {index}, expected whole numbers in a slice.") from error
+            if not all(part is None or _is_whole(part) for part in (index.start, index.stop, index.step)):
+                raise ValueError(f"clips are {shown(index)}, expected whole numbers in a slice.")
+            if index.step == 0:
+                raise ValueError("the step of a slice is 0, expected any other whole number.")
+            return self.batch(range(*index.indices(len(self))))
         if np.ndim(index):
             raise ValueError("clips[...] takes a whole number or a slice: use clips.batch for a list of them.")
         return self.batch([index])[0]
