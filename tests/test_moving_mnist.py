@@ -215,6 +215,11 @@ def test_loaded_digits_have_a_split_of_their_own(builtin):
     assert MovingMNIST(4, digits=load_digits("builtin", "test")).split == "test"
     with pytest.raises(ValueError, match="split is 'test' and the digits are of the train split"):
         MovingMNIST(4, digits=builtin, split="test")
+    for split in (None, "dev", 0, np.zeros((9, 9))):
+        for digits in (builtin, "builtin"):
+            with pytest.raises(ValueError, match="^split is ") as caught:
+                MovingMNIST(4, digits=digits, split=split)
+            assert "\n" not in str(caught.value)
 
 
 def test_slices_are_the_clips_one_by_one(builtin):
@@ -287,7 +292,7 @@ def test_what_are_no_indices_is_one_sentence(builtin, indices, ask):
         getattr(MovingMNIST(4, digits=builtin), ask)(indices)
 
 
-@pytest.mark.parametrize("device", ["xyz", "", [], 1.5])
+@pytest.mark.parametrize("device", ["xyz", "", [], 1.5, np.zeros((9, 9))])
 def test_an_unknown_device_is_one_sentence(builtin, device):
     with pytest.raises(ValueError, match="^device is ") as caught:
         MovingMNIST(4, digits=builtin).batch([0], device=device)

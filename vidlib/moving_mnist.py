@@ -25,7 +25,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from vidlib.checks import check_counts, check_flags, reason, shown
+from vidlib.checks import check_choice, check_counts, check_flags, reason, shown
 from vidlib.digits import SIZE, SPLITS, Digits, data_folder, describe, load_digits
 from vidlib.files import user_path
 from vidlib.machine import choose_device, impatient_network
@@ -221,8 +221,9 @@ class MovingMNIST(Dataset):
         check_counts(length=length, highest=sys.maxsize)  # what len() can say
         check_counts(n_digits=n_digits, frames=frames, highest=_MOST)
         check_counts(0, highest=2**64 - 1, seed=seed)  # a larger one would be the seed of another split
+        check_choice(SPLITS, split=split)
         if isinstance(digits, Digits) and split not in ("train", digits.split):
-            raise ValueError(f"split is {shown(split)} and the digits are of the {digits.split} split: leave it out.")
+            raise ValueError(f"split is {split!r} and the digits are of the {digits.split} split: leave it out.")
         self.digits = digits if isinstance(digits, Digits) else load_digits(digits, split)
         self.split = self.digits.split
         self.seed, self.n_digits, self.frames = int(seed), int(n_digits), int(frames)
@@ -254,7 +255,7 @@ class MovingMNIST(Dataset):
             ValueError: no indices, or something else than whole numbers; an unknown device.
             IndexError: a clip that is not in the set.
         """
-        device = _CPU if device is None or device == _CPU else choose_device(device)
+        device = _CPU if device is None or str(device) == "cpu" else choose_device(device)
         if device not in self._images:
             self._images[device] = self._images[_CPU].to(device)
         return _paste(self._images[device], self.trajectories(indices))
