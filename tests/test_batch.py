@@ -4,6 +4,8 @@ import contextlib
 import csv
 import json
 import os
+import re
+import subprocess
 import sys
 from pathlib import Path
 
@@ -495,6 +497,16 @@ def test_a_running_notebook_is_checked_as_a_batch_run_is():
         parameters.check_notebook({"SEED": -1})
 
 
+def test_papermill_by_itself_is_checked_in_the_set_up_call(tmp_path, monkeypatch):
+    import papermill
+
+    monkeypatch.setenv("PYTHONPATH", str(run.NOTEBOOKS.parent))
+    cells = 'from vidlib.course import setup\nsetup(PROFILE, digits="builtin", seed=SEED)', "print('it ran on')"
+    path = write_notebook(tmp_path / "01_lesson.ipynb", *cells)
+    with pytest.raises(PapermillExecutionError, match=r"unknown parameter 'EPOCH' \(did you mean 'EPOCHS'\?\)"):
+        papermill.execute_notebook(path, tmp_path / "out.ipynb", {"EPOCH": 3}, progress_bar=False)
+
+
 @pytest.fixture
 def lesson(tmp_path):
     """A notebook for sweeps: it counts its runs, leaves a score and fails when it is told to."""
@@ -716,3 +728,35 @@ def test_a_notebook_that_fails_to_refresh_is_left_as_it_was(course, tmp_path):
     assert (course / "02_second.ipynb").read_bytes() == before
     with pytest.raises(ValueError, match="no notebook begins with '07'"):
         authoring.refresh_notebooks(["07"], tmp_path / "out", progress=False)
+
+
+def nbval_lines():
+    """Every line of a shell that runs nbval, in what learners, authors and machines follow."""
+    root = run.NOTEBOOKS.parent
+    pages = [*root.glob("*.md"), *root.glob("docs/*.md"), *root.glob(".github/workflows/*.yml"), root / "Makefile"]
+    for page in pages:
+        for line in page.read_text(encoding="utf-8").replace("\\\n", " ").splitlines():
+            if "pytest" in line and "--nbval" in line:
+                yield page.name, line.strip()
+
+
+def test_every_run_of_nbval_has_an_end_for_a_cell():
+    lines = list(nbval_lines())
+    assert {"README.md", "Makefile"} <= {name for name, _ in lines}
+    assert [line for _, line in lines if not re.search(r"--nbval-cell-timeout[ =]\d+\b", line)] == []
+
+
+def test_nbval_names_a_kernel_that_died_and_does_not_wait_for_its_time(tmp_path):
+    write_notebook(tmp_path / "01_dies.ipynb", "import os; os._exit(1)", "print(2)")
+    options = ["-p", "conftest", "-p", "no:cacheprovider", "--nbval-lax", "--nbval-current-env"]
+    options += ["--nbval-cell-timeout", "3600", "--rootdir", str(tmp_path)]
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", *options, str(tmp_path)],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(run.NOTEBOOKS.parent)},
+        capture_output=True,
+        text=True,
+        timeout=300,  # less than the cell's own time
+    )
+    assert "The kernel died" in done.stdout
+    assert "2 failed, 1 passed" in done.stdout

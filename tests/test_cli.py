@@ -371,15 +371,24 @@ def test_a_screen_without_all_letters_gets_the_scores_all_the_same(tmp_path, enc
     assert list(json.loads((tmp_path / "s.json").read_text())) == ["copy-last", "all-black"]
 
 
-@pytest.mark.parametrize("words", [["--help"], ["run", "--help"], []])
-def test_a_reader_that_has_enough_is_no_error(words):
-    root = run.NOTEBOOKS.parent
+@pytest.mark.parametrize("words", ["--help", "run --help", "", "score --clips 1 --digits builtin --json s.json"])
+def test_a_reader_that_has_enough_changes_nothing(tmp_path, words):
+    command, root = [sys.executable, "-m", "vidlib", *words.split()], str(run.NOTEBOOKS.parent)
+    environment = os.environ | {"PYTHONPATH": root}
     with subprocess.Popen(
-        [sys.executable, "-m", "vidlib", *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=root
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, cwd=tmp_path, env=environment
     ) as process:
         process.stdout.close()
-        assert process.stderr.read() == b""
     assert process.returncode == 0
+    assert (tmp_path / "s.json").is_file() == ("s.json" in words)
+
+
+def test_a_screen_that_is_full_is_said(tmp_path, monkeypatch, capsys):
+    def full(text):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(sys.stdout, "write", full)
+    assert "No space left on device" in failed(capsys, "score", "--clips", "1", "--digits", "builtin")
 
 
 def test_publishing_prints_the_card_of_what_load_pretrained_then_finds(trained, tmp_path, monkeypatch, capsys):

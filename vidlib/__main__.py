@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import argparse
 import ast
+import errno
 import json
+import logging
 import os
 import sys
-from collections.abc import Iterable
-from contextlib import suppress
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,27 +19,54 @@ from vidlib.checks import check_choice, check_counts, did_you_mean
 _PATH_VARIABLES = ("VIDLIB_DATA", "VIDLIB_RUNS", "VIDLIB_GIFS")
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Run one command; what went wrong is one sentence and exit status 1."""
-    for stream in (sys.stdout, sys.stderr):
+class _Screen:
+    """A stream that goes on where nobody reads any more: work and what it saves do not depend on ``| head -1``."""
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
         with suppress(AttributeError):  # a terminal that cannot write an arrow shows a question mark
             stream.reconfigure(errors="replace")
+
+    def write(self, text: str) -> int:
+        with self._patience():
+            self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with self._patience():
+            self._stream.flush()
+
+    @contextmanager
+    def _patience(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            closed = isinstance(error, BrokenPipeError) or (os.name == "nt" and error.errno == errno.EINVAL)
+            if not closed:
+                raise
+            with suppress(OSError):  # from now on nowhere, what is still in the buffer too
+                os.dup2(os.open(os.devnull, os.O_WRONLY), self._stream.fileno())
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command; what went wrong is one sentence and exit status 1."""
     options = argparse.Namespace(interrupted="nothing was begun.")
-    try:
-        code = _command(arguments, options)
-        if sys.stdout is not None:
-            sys.stdout.flush()  # a pipe that was closed meanwhile is noticed here, not while Python ends
-        return code
-    except BrokenPipeError:  # whoever read the output has enough of it
-        with suppress(AttributeError, OSError):  # what is still to be flushed goes nowhere
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
-    except (ValueError, RuntimeError, OSError, ImportError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print(f"interrupted: {options.interrupted}", file=sys.stderr)
-        return 130
+    with redirect_stdout(_Screen(sys.stdout)), redirect_stderr(_Screen(sys.stderr)):
+        try:
+            try:
+                return _command(arguments, options)
+            finally:
+                sys.stdout.flush()
+        except (ValueError, RuntimeError, OSError, ImportError) as error:
+            print(f"error: {error}", file=sys.stderr)
+            return 1
+        except KeyboardInterrupt:
+            logging.getLogger("asyncio").setLevel(logging.CRITICAL)  # what was cut off would say so below the sentence
+            print(f"interrupted: {options.interrupted}", file=sys.stderr)
+            return 130
 
 
 def _command(arguments: list[str] | None, options: argparse.Namespace) -> int:

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from IPython import get_ipython
 
 from vidlib import viz
 from vidlib.checks import check_choice, check_counts, check_texts
@@ -22,6 +23,7 @@ from vidlib.digits import SPLITS, describe, load_digits
 from vidlib.exercises.lessons import check
 from vidlib.files import atomic_write, user_path
 from vidlib.machine import choose_device, device_name, use_threads
+from vidlib.parameters import check_notebook
 from vidlib.recipes import PROFILES
 from vidlib.weights import model_card, package_version
 
@@ -129,6 +131,7 @@ def setup(
             or digits that do not exist.
         OSError, RuntimeError: as :func:`vidlib.digits.load_digits`.
     """
+    check_notebook(getattr(get_ipython(), "user_ns", {}))  # whatever papermill has put into the notebook
     check_choice(PROFILES, profile=profile)
     check_counts(0, highest=2**32 - 1, seed=seed)
     use_threads(threads)
