@@ -105,6 +105,8 @@ def test_threads_come_from_the_argument_or_the_environment(monkeypatch):
         ({"digits": "~nobody-of-that-name/own"}, "'~nobody-of-that-name/own' begins with a home that is not known"),
         ({"gifs": ""}, "'' is no path"),
         ({"gifs": 3}, "3 is no path"),
+        ({"gifs": "a\0b"}, "'a.*b' is no path"),
+        ({"gifs": np.zeros((9, 9))}, "a ndarray is no path"),
         ({"gifs": "~nobody-of-that-name/own"}, "'~nobody-of-that-name/own' begins with a home that is not known"),
     ],
 )

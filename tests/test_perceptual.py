@@ -313,6 +313,7 @@ def test_a_file_of_something_else_says_what_it_is(tmp_path: Path, content: objec
         ({"layers": [1]}, "digits has no layer 1, expected some of"),
         ({"layers": [["relu1_1"]]}, "digits has no layer"),
         ({"layers": [None]}, "digits has no layer None"),
+        ({"layers": [torch.zeros(9, 9)]}, "digits has no layer a Tensor"),
         ({"layers": ()}, "layers is empty"),
     ],
 )
@@ -574,6 +575,29 @@ def test_a_training_that_diverges_leaves_no_file(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError, match=r"the loss is (nan|inf) in epoch 1: train with an lr below 1e\+30\."):
         train_digit_network(tmp_path, digits="builtin", epochs=1, batch_size=64, lr=1e30, progress=False)
     assert not any(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    "images",
+    [
+        None,
+        3,
+        "x",
+        torch.zeros(28, 28),
+        torch.zeros(2, 3, 8, 8),
+        torch.zeros(2, 1, 3, 8),
+        torch.zeros(2, 1, 8, 8).byte(),
+    ],
+    ids=lambda images: str(getattr(images, "shape", images)),
+)
+def test_the_digit_network_names_what_it_takes(images: object) -> None:
+    network = load_digit_network()
+    for call in (network, lambda images: balance_filters(network, images)):
+        with pytest.raises(ValueError, match=r"^images are .*, expected floats \(N, 1, H, W\) from 4×4 pixels on\.$"):
+            call(images)
+    for call in (lambda: balance_filters(None, torch.zeros(1, 1, 8, 8)), lambda: accuracy(None, None)):
+        with pytest.raises(ValueError, match="^network is None, expected a"):
+            call()
 
 
 def test_accuracy_needs_labelled_digits() -> None:

@@ -19,7 +19,8 @@ PACKAGE = ROOT / "vidlib"
 # above all that it imports. A pattern makes room for files that are still to come.
 FLOORS = (
     # the ground: the conventions, files, the machine
-    "checks files",
+    "checks",
+    "files",
     "video machine history parameters tensors own_images",
     # clips
     "digits",

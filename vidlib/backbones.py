@@ -43,8 +43,21 @@ class DigitNetwork(nn.Module):
         self.classifier = nn.Linear(channels, 10)
 
     def forward(self, images: Tensor) -> Tensor:
+        check_images(images)
         features = self.features(images)  # (N, 64, H/4, W/4)
         return self.classifier(features.amax(dim=(2, 3)))  # (N, 10)
+
+
+def check_images(images: object) -> None:
+    """Raise unless ``images`` are gray floats ``(N, 1, H, W)`` of at least 4×4 pixels.
+
+    Raises:
+        ValueError: something else.
+    """
+    gray = isinstance(images, Tensor) and images.is_floating_point() and images.ndim == 4 and images.shape[1] == 1
+    if not gray or min(images.shape[2:]) < 4:
+        came = f"{images.dtype} {tuple(images.shape)}" if isinstance(images, Tensor) else shown(images)
+        raise ValueError(f"images are {came}, expected floats (N, 1, H, W) from 4×4 pixels on.")
 
 
 def load_digit_network(path: str | Path | None = None) -> DigitNetwork:
@@ -195,7 +208,7 @@ def chosen_layers(
         raise ValueError(f"layers is empty, expected one or more of {', '.join(held)}.")
     for name in asked:
         if not isinstance(name, str) or name not in names:
-            raise ValueError(f"{backbone} has no layer {name!r}, expected some of {', '.join(names)}.")
+            raise ValueError(f"{backbone} has no layer {shown(name)}, expected some of {', '.join(names)}.")
         if name not in held:
             raise ValueError(f"{path} ends at {held[-1]} and cannot give {name!r}: ask for some of {', '.join(held)}.")
     return tuple(sorted(set(asked), key=names.get))

@@ -18,8 +18,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from tqdm import tqdm
 
-from vidlib.backbones import DigitNetwork, load_digit_network
-from vidlib.checks import check_counts, check_flags, check_numbers
+from vidlib.backbones import DigitNetwork, check_images, load_digit_network
+from vidlib.checks import check_counts, check_flags, check_kind, check_numbers
 from vidlib.digits import Digits, describe, load_digits
 from vidlib.files import atomic_write, sha256, user_path
 from vidlib.machine import hardware
@@ -155,7 +155,12 @@ def balance_filters(network: DigitNetwork, images: Tensor) -> None:
     The logits stay as they are, because ReLU and max pooling commute with a positive factor and the next layer
     takes it out again. The loss of one layer can then be compared with that of another, and none drowns the rest
     (Gatys, Ecker and Bethge 2016, arXiv 1508.06576, did so with VGG19).
+
+    Raises:
+        ValueError: another network, or no gray images.
     """
+    check_kind(DigitNetwork, "a DigitNetwork", network=network)
+    check_images(images)
     x, previous = images, torch.ones(1)
     for layer in network.features:
         if isinstance(layer, nn.Conv2d):
@@ -176,6 +181,7 @@ def accuracy(network: nn.Module, digits: Digits, *, batch_size: int = 500) -> fl
         ValueError: something else than digits with labels.
     """
     check_counts(batch_size=batch_size)
+    check_kind(nn.Module, "a network", network=network)
     if not isinstance(digits, Digits) or digits.labels.min() < 0:
         raise ValueError(f"digits are {type(digits).__name__} without labels, expected labelled Digits.")
     right = 0

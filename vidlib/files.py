@@ -20,6 +20,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from vidlib.checks import shown
+
 _DAY = 24 * 60 * 60  # seconds
 
 
@@ -35,8 +37,8 @@ def user_path(path: str | Path) -> Path:
     Raises:
         ValueError: no path, or a home that nobody knows.
     """
-    if not isinstance(path, (str, Path)) or not str(path):
-        raise ValueError(f"{path!r} is no path, expected the name of a file or folder.")
+    if not isinstance(path, (str, Path)) or not str(path) or "\0" in str(path):
+        raise ValueError(f"{shown(path)} is no path, expected the name of a file or folder.")
     try:
         return Path(path).expanduser().absolute()
     except RuntimeError as error:

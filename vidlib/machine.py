@@ -13,7 +13,7 @@ from pathlib import Path
 
 import torch
 
-from vidlib.checks import check_counts, check_kind
+from vidlib.checks import check_counts, check_kind, shown
 
 PRECISIONS = ("auto", "no", "bf16", "fp16")
 THREADS_VARIABLE = "VIDLIB_THREADS"
@@ -33,7 +33,7 @@ def choose_device(device: str | torch.device | None = None) -> torch.device:
         chosen = torch.device(device)
     except (RuntimeError, TypeError) as error:
         raise ValueError(
-            f"device is {device!r}, expected cpu, cuda, cuda:1, mps or another name of torch's."
+            f"device is {shown(device)}, expected cpu, cuda, cuda:1, mps or another name of torch's."
         ) from error
     here = torch.accelerator.current_accelerator(check_available=True)
     if chosen.type not in ("cpu", here and here.type):

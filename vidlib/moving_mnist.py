@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 import json
 import operator
+import sys
 from collections.abc import Sequence
 from http.client import HTTPException
 from pathlib import Path
@@ -24,7 +25,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from vidlib.checks import check_counts, check_flags, reason, shown
+from vidlib.checks import check_choice, check_counts, check_flags, reason, shown
 from vidlib.digits import SIZE, SPLITS, Digits, data_folder, describe, load_digits
 from vidlib.files import user_path
 from vidlib.machine import choose_device, impatient_network
@@ -39,6 +40,7 @@ _STRIP = (SIZE - 1) * CANVAS + SIZE
 _CACHED = 16  # clips pasted together on a CPU: 1.3 MB, which its cache holds
 OFFICIAL_MD5 = "be083ec986bfe91a449d63653c411eb2"
 VALIDATION_SEED, TEST_SEED = 1, 2
+_MOST = 10_000  # digits in a clip, or frames
 _CPU = torch.device("cpu")
 _WORDS = 4  # random numbers of one digit: which image, x, y, angle
 
@@ -216,10 +218,12 @@ class MovingMNIST(Dataset):
         n_digits: int = 2,
         frames: int = 20,
     ) -> None:
-        check_counts(length=length, n_digits=n_digits, frames=frames)
+        check_counts(length=length, highest=sys.maxsize)  # what len() can say
+        check_counts(n_digits=n_digits, frames=frames, highest=_MOST)
         check_counts(0, highest=2**64 - 1, seed=seed)  # a larger one would be the seed of another split
+        check_choice(SPLITS, split=split)
         if isinstance(digits, Digits) and split not in ("train", digits.split):
-            raise ValueError(f"split is {shown(split)} and the digits are of the {digits.split} split: leave it out.")
+            raise ValueError(f"split is {split!r} and the digits are of the {digits.split} split: leave it out.")
         self.digits = digits if isinstance(digits, Digits) else load_digits(digits, split)
         self.split = self.digits.split
         self.seed, self.n_digits, self.frames = int(seed), int(n_digits), int(frames)
@@ -231,10 +235,11 @@ class MovingMNIST(Dataset):
 
     def __getitem__(self, index: int | slice) -> Tensor:
         if isinstance(index, slice):
-            try:
-                return self.batch(range(*index.indices(len(self))))
-            except TypeError as error:
-                raise ValueError(f"clips are {index}, expected whole numbers in a slice.") from error
+            if not all(part is None or _is_whole(part) for part in (index.start, index.stop, index.step)):
+                raise ValueError(f"clips are {shown(index)}, expected whole numbers in a slice.")
+            if index.step == 0:
+                raise ValueError("the step of a slice is 0, expected any other whole number.")
+            return self.batch(range(*index.indices(len(self))))
         if np.ndim(index):
             raise ValueError("clips[...] takes a whole number or a slice: use clips.batch for a list of them.")
         return self.batch([index])[0]
@@ -250,7 +255,7 @@ class MovingMNIST(Dataset):
             ValueError: no indices, or something else than whole numbers; an unknown device.
             IndexError: a clip that is not in the set.
         """
-        device = _CPU if device is None or device == _CPU else choose_device(device)
+        device = _CPU if device is None or str(device) == "cpu" else choose_device(device)
         if device not in self._images:
             self._images[device] = self._images[_CPU].to(device)
         return _paste(self._images[device], self.trajectories(indices))
