@@ -44,7 +44,7 @@ test: .venv/.dev
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
 	rm -rf .smoke
-	$(PY) -c 'from vidlib.batch import prepare_notebooks; prepare_notebooks("smoke", ".smoke")'
+	$(PY) -c 'from vidlib.batch.authoring import prepare_notebooks; prepare_notebooks("smoke", ".smoke")'
 	$(PY) -m pytest -n $(WORKERS) --dist loadfile --doctest-modules \
 		--nbval-lax --nbval-current-env --nbval-cell-timeout 120 tests vidlib .smoke
 

@@ -6,8 +6,10 @@ import contextlib
 import io
 import sys
 from pathlib import Path
+from typing import TextIO
 
 from benchmarks import data_speed, notebook_cost, results, training_speed
+from vidlib.files import print_anywhere
 from vidlib.machine import hardware
 
 START, END = "<!-- bench: `python -m benchmarks README.md` -->", "<!-- end of bench -->"
@@ -16,14 +18,21 @@ START, END = "<!-- bench: `python -m benchmarks README.md` -->", "<!-- end of be
 class _Tee(io.StringIO):
     """Keeps what it shows."""
 
+    def __init__(self, screen: TextIO) -> None:
+        super().__init__()
+        self.screen = screen
+
     def write(self, text: str) -> int:
-        sys.__stdout__.write(text)
-        sys.__stdout__.flush()
+        self.screen.write(text)
+        self.screen.flush()
         return super().write(text)
 
 
 def main(file: Path | None = None) -> None:
-    with contextlib.redirect_stdout(_Tee()) as shown:
+    print_anywhere()
+    if file:
+        results.check_marks(file, START, END)  # before the minutes, not after them
+    with contextlib.redirect_stdout(_Tee(sys.stdout)) as shown:
         print(f"Measured on {hardware()}.")
         for bench in (data_speed, training_speed, notebook_cost):
             print(f"\n**{bench.TITLE}**\n")

@@ -6,53 +6,31 @@ same weights. The rows take turns, so that all see the same machine.
 
 from __future__ import annotations
 
-import contextlib
-import copy
-import dataclasses
 import math
 import multiprocessing
 import re
 import statistics
-import time
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks.data_speed import loop_clip
+from benchmarks import steps
 from benchmarks.reference import ReferenceConvLSTM, reference_transformer
+from benchmarks.steps import FRAMES, Row, Step, as_trained, seconds, take_turns
 from vidlib import recipes
-from vidlib.digits import load_digits
-from vidlib.machine import fast_precision, has_compiler
 from vidlib.models.registry import MODELS
 from vidlib.moving_mnist import MovingMNIST
-from vidlib.video import float_batch, to_float
+from vidlib.video import float_batch
 from vidlib.weights import load_pretrained, pretrained_names
 
 TITLE = "Training step: what each optimisation buys"
-STEPS = 4  # of each turn
-ROUNDS = 5
-FRAMES = 20
 
-
-@dataclass(frozen=True)
-class Row:
-    """One way of taking the step."""
-
-    name: str
-    build: Callable[[nn.Module], nn.Module] = lambda model: model
-    channels_last: bool = False
-    bf16: bool = False
-    compile: bool = False
-    render: str = ""  # "loop" or "device": make fresh clips in every step; empty: the same batch again
-
-
-ROWS: dict[str, tuple[Row, ...]] = {  # the first of each is what the others are compared with
+# One optimisation at a time; the first row of each is what the others are compared with. A model of the registry that
+# has no rows here is compared with itself, taken plainly.
+ROWS: dict[str, tuple[Row, ...]] = {
     "convlstm": (
         Row("reference", ReferenceConvLSTM),
         Row("reference, zeros as the forecaster's input", lambda model: ReferenceConvLSTM(model, zeros=True)),
@@ -62,80 +40,21 @@ ROWS: dict[str, tuple[Row, ...]] = {  # the first of each is what the others are
         Row("reference, compiled", ReferenceConvLSTM, compile=True),
         Row("reference, clips from a paste loop", ReferenceConvLSTM, render="loop"),
         Row("reference, clips rendered on the device", ReferenceConvLSTM, render="device"),
-        Row("vidlib.ConvLSTM, as it is trained", channels_last=True, bf16=True, compile=True, render="device"),
     ),
     "video-transformer": (
         Row("reference", reference_transformer),
         Row("fused attention"),
         Row("reference, bf16", reference_transformer, bf16=True),
         Row("reference, compiled", reference_transformer, compile=True),
-        Row("vidlib.VideoTransformer, as it is trained", channels_last=True, bf16=True, compile=True, render="device"),
     ),
 }
 
 
 def rows(name: str, device: torch.device) -> list[Row]:
     """Those that make sense on the device: bf16 where it is fast, compiled models where there is a compiler."""
-    *others, last = ROWS[name]
-    bf16, compiler = fast_precision(device) == "bf16", has_compiler(device)
-    possible = [row for row in others if bf16 >= row.bf16 and compiler >= row.compile]
-    return [*possible, dataclasses.replace(last, bf16=bf16, compile=compiler)]
-
-
-class Step:
-    """A training step that can be repeated."""
-
-    def __init__(
-        self,
-        row: Row,
-        model: nn.Module,
-        batch_size: int,
-        device: torch.device,
-        loss: Callable[[Tensor, Tensor], Tensor] = F.mse_loss,
-    ) -> None:
-        self.row, self.size, self.device, self.loss = row, batch_size, device, loss
-        self.clips = MovingMNIST(10**9, digits=load_digits("auto", "train"))
-        self.position = 0
-        layout = torch.channels_last if row.channels_last else torch.contiguous_format
-        self.model = row.build(copy.deepcopy(model)).to(device, memory_format=layout).train()
-        self.run = torch.compile(self.model) if row.compile else self.model
-        self.optimizer = torch.optim.Adam(self.model.parameters(), lr=1e-4)
-        self.batch = self.video()
-
-    def video(self) -> Tensor:
-        """A batch ``(B, FRAMES, 1, 64, 64)`` of fresh clips."""
-        self.position += self.size
-        indices = range(self.position - self.size, self.position)
-        if self.row.render == "loop":
-            return to_float(torch.from_numpy(np.stack([loop_clip(self.clips, i) for i in indices])).to(self.device))
-        return float_batch(self.clips, indices, FRAMES, self.device)
-
-    def __call__(self) -> None:
-        batch = self.video() if self.row.render else self.batch
-        past, future = batch[:, : self.model.past], batch[:, self.model.past :]
-        with torch.autocast(self.device.type, torch.bfloat16) if self.row.bf16 else contextlib.nullcontext():
-            loss = self.loss(self.run(past), future)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
-        self.optimizer.step()
-        self.optimizer.zero_grad()
-
-
-def seconds(step: Callable[[], object], device: torch.device, times: int = STEPS) -> float:
-    """Mean seconds of a call."""
-    _wait(device)
-    start = time.perf_counter()
-    for _ in range(times):
-        step()
-    _wait(device)
-    return (time.perf_counter() - start) / times
-
-
-def take_turns(steps: list[Callable[[], object]], device: torch.device) -> list[list[float]]:
-    """Mean seconds of each step's calls, a list for each round: so all see the same machine. Two calls warm up."""
-    for step in steps:
-        step(), step()
-    return [[seconds(step, device) for step in steps] for _ in range(ROUNDS)]
+    last = as_trained(name, device)
+    others = ROWS.get(name, (Row(f"vidlib.{MODELS[name].__name__}"),))
+    return [*(row for row in others if last.bf16 >= row.bf16 and last.compile >= row.compile), last]
 
 
 def peak_memory(name: str, index: int, model: nn.Module, batch_size: int, device: torch.device) -> float:
@@ -185,9 +104,9 @@ def step_flops(step: Step) -> int:
 def compare(name: str, model: nn.Module, batch_size: int, device: torch.device) -> list[dict[str, float | str]]:
     """Every row: clips per second, ratio to the reference in the same turns, share of the matmul peak, peak memory."""
     chosen = rows(name, device)
-    steps = [Step(row, model, batch_size, device) for row in chosen]
-    needed = min(step_flops(step) for step in steps)  # convolving the empty first state is no useful work
-    turns = take_turns(steps, device)
+    taken_in_turns = [Step(row, model, batch_size, device) for row in chosen]
+    needed = min(step_flops(step) for step in taken_in_turns)  # convolving the empty first state is no useful work
+    turns = take_turns(taken_in_turns, device)
     peaks = {
         dtype: matmul_peak(device, dtype) for dtype in {torch.bfloat16 if r.bf16 else torch.float32 for r in chosen}
     }
@@ -212,17 +131,15 @@ def prediction_milliseconds(model: nn.Module, device: torch.device) -> float:
     model = model.to(device).eval()
     with torch.inference_mode():
         model(past)
-        return 1000 * statistics.median(seconds(lambda: model(past), device) for _ in range(ROUNDS))
+        return 1000 * statistics.median(seconds(lambda: model(past), device) for _ in range(steps.ROUNDS))
 
 
 def main() -> None:
     device = torch.accelerator.current_accelerator(check_available=True) or torch.device("cpu")
-    for name in ROWS:
-        if device.type == "cuda":  # what a GPU is for
-            recipe = recipes.recipe(name, "full")
-            model, size = recipes.build(recipe), recipe.batch_size
-        else:
-            model, size = load_pretrained(name), 4
+    for name in MODELS:
+        recipe, on_gpu = recipes.recipe(name, "full"), device.type == "cuda"
+        small = name in pretrained_names() and not on_gpu  # the full sizes are what a GPU is for
+        model, size = load_pretrained(name) if small else recipes.build(recipe), recipe.batch_size if on_gpu else 4
         count = sum(p.numel() for p in model.parameters())
         print(f"\n| {name}: {count:,} parameters, {size} clips in a batch | clips/s | times the reference "
               "| share of the matmul peak | peak memory, GiB |")  # fmt: skip
@@ -236,11 +153,6 @@ def main() -> None:
     print("| --- | --- |")
     for name in pretrained_names():
         print(f"| {name} | {prediction_milliseconds(load_pretrained(name), device):.0f} |")
-
-
-def _wait(device: torch.device) -> None:
-    if device.type != "cpu":
-        torch.accelerator.synchronize(device)
 
 
 if __name__ == "__main__":

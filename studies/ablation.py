@@ -17,6 +17,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from studies.report import show
 from studies.variants import (
     LastFrame,
     ToLastFrame,
@@ -37,8 +38,10 @@ from studies.variants import (
 )
 from vidlib import fit, recipes
 from vidlib.digits import describe, load_digits
-from vidlib.files import atomic_write
+from vidlib.files import atomic_write, write_rows
 from vidlib.history import read_history
+from vidlib.machine import hardware, has_compiler
+from vidlib.moving_mnist import MovingMNIST, validation_clips
 
 EPOCHS = 4
 
@@ -147,7 +150,7 @@ class Run:
     hardware: str
 
 
-def read_runs(file: Path, clips: int, validation_clips: int) -> dict[str, Run]:
+def read_runs(file: Path, clips: int, validated_on: int) -> dict[str, Run]:
     """The lines of :func:`write_runs` that had this budget."""
     if not file.exists():
         return {}
@@ -155,24 +158,21 @@ def read_runs(file: Path, clips: int, validation_clips: int) -> dict[str, Run]:
         return {
             row["variant"]: Run(int(row["parameters"]), float(row["validation_mse"]), row["hardware"])
             for row in csv.DictReader(lines)
-            if (int(row["clips"]), int(row["validation_clips"])) == (clips, validation_clips)
+            if (int(row["clips"]), int(row["validation_clips"])) == (clips, validated_on)
         }
 
 
-def write_runs(runs: dict[str, Run], file: Path, clips: int, validation_clips: int) -> None:
+def write_runs(runs: dict[str, Run], file: Path, clips: int, validated_on: int) -> None:
     """A CSV of the runs with their budget."""
-    budget = {"clips": clips, "validation_clips": validation_clips}
-    rows = [{"variant": name} | budget | dataclasses.asdict(run) for name, run in runs.items()]
-    with atomic_write(file) as temporary, temporary.open("w", newline="", encoding="utf-8") as lines:
-        writer = csv.DictWriter(lines, fieldnames=list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)
+    budget = {"clips": clips, "validation_clips": validated_on}
+    write_rows(file, [{"variant": name} | budget | dataclasses.asdict(run) for name, run in runs.items()])
 
 
-def variant(study: Study, name: str, clips: int, validation_clips: int) -> tuple[recipes.Recipe, nn.Module]:
+def variant(study: Study, name: str, clips: int, validated_on: int) -> tuple[recipes.Recipe, nn.Module]:
     """The recipe and the untrained model of one line of the table."""
     change = study.variants[name]
-    budget = {"epochs": EPOCHS, "clips_per_epoch": clips // EPOCHS, "validation_clips": validation_clips}
+    budget = {"epochs": EPOCHS, "clips_per_epoch": clips // EPOCHS, "validation_clips": validated_on,
+              "schedule": "onecycle"}  # fmt: skip
     changes = study.base | (change if isinstance(change, dict) else {}) | budget
     recipe = recipes.recipe(study.model, "full", **changes)
     with torch.random.fork_rng(devices=[]):  # what a change builds anew is drawn from the seed as well
@@ -184,7 +184,7 @@ def variant(study: Study, name: str, clips: int, validation_clips: int) -> tuple
 def run(
     title: str,
     clips: int,
-    validation_clips: int,
+    validated_on: int,
     out: Path,
     finished: dict[str, Run],
     digits: str = "auto",
@@ -196,18 +196,25 @@ def run(
         if name in finished:
             continue
         folder = out / title / f"{clips}-{''.join(c if c.isalnum() else '-' for c in name)}"
-        recipe, built = variant(study, name, clips, validation_clips)
+        recipe, built = variant(study, name, clips, validated_on)
         parameters = sum(p.numel() for p in built.parameters())
-        history, hardware = folder / "history.csv", folder / "hardware.txt"
+        history, machine = folder / "history.csv", folder / "hardware.txt"
         if not history.exists() or len(read_history(history)) < EPOCHS:
+            folder.mkdir(parents=True, exist_ok=True)
+            machine.write_text(hardware(), encoding="utf-8")  # first: a finished history alone would lack it
             training = load_digits(digits, "train")
-            validation = validation_clips(training.source, validation_clips)
-            settings = recipes.fit_settings(recipe, device)
-            fit(built, recipes.clips(training, clips, recipe.seed), validation, out=folder, resume=True, **settings)
-            hardware.write_text(hardware(), encoding="utf-8")
-        finished[name] = Run(
-            parameters, read_history(history)[-1]["validation_mse"], hardware.read_text(encoding="utf-8")
-        )
+            fit(
+                built,
+                MovingMNIST(clips, digits=training, seed=recipe.seed),
+                validation_clips(training.source, validated_on),
+                out=folder,
+                settings=recipe.settings(),
+                device=device,
+                compile=recipe.compile and has_compiler(device),
+                resume=True,
+            )
+        mse = read_history(history)[-1]["validation_mse"]
+        finished[name] = Run(parameters, mse, machine.read_text(encoding="utf-8"))
         yield {known: finished[known] for known in study.variants if known in finished}
 
 
@@ -249,7 +256,7 @@ def main() -> None:
         write_runs(finished, file.with_suffix(".csv"), *budget)
         with atomic_write(file) as temporary:
             temporary.write_text(table(options.study, *budget, data, finished), encoding="utf-8")
-    print(file.read_text(encoding="utf-8"))
+    show(file.read_text(encoding="utf-8"))
 
 
 if __name__ == "__main__":

@@ -15,12 +15,12 @@ import torch
 from matplotlib import pyplot as plt
 from torch import Tensor, nn
 
-from benchmarks.results import report
+from studies.report import report
 from vidlib import evaluate, fit
-from vidlib.baselines import AllBlack
+from vidlib.baselines import BASELINES
 from vidlib.digits import load_digits
 from vidlib.machine import hardware
-from vidlib.metrics import Scores
+from vidlib.metrics import TITLES, Scores
 from vidlib.moving_mnist import TEST_SEED, MovingMNIST
 from vidlib.weights import load_model, load_pretrained, save_model
 
@@ -79,7 +79,7 @@ def rows(model_passes: int, clips: int, out: Path, digits: str) -> dict[str, Sco
     models = {f"shipped, chunk {chunk}": (shipped, chunk) for chunk in CHUNKS}
     models["fine-tuned on true frames, chunk 10"] = fine_tuned(1, model_passes, out, digits), 10
     models["fine-tuned through its own predictions, chunk 10"] = fine_tuned(2, model_passes, out, digits), 10
-    models["all-black"] = AllBlack(), None
+    models["all-black"] = BASELINES["all-black"](), None
     return {name: evaluate(model, test, horizon=HORIZON, chunk=chunk) for name, (model, chunk) in models.items()}
 
 
@@ -107,7 +107,7 @@ def figure(scores: dict[str, Scores]):
     """MSE and sharpness by frame."""
     drawn, axes = plt.subplots(1, 2, figsize=(11, 4), layout="constrained")
     for ax, (metric, title) in zip(
-        axes, (("mse", "MSE per frame"), ("sharpness", "sharpness (truth = 1)")), strict=True
+        axes, (("mse", "MSE per frame"), ("sharpness", TITLES["sharpness"][0])), strict=True
     ):
         for name, score in scores.items():
             ax.plot(range(11, 11 + HORIZON), score.per_frame[metric], label=name)

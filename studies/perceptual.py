@@ -17,13 +17,13 @@ import torch.nn.functional as F
 from matplotlib import pyplot as plt
 from torch import Tensor, nn
 
-from benchmarks import training_speed
-from benchmarks.results import report
+from benchmarks.steps import Step, as_trained, take_turns
+from studies.report import report
 from vidlib import recipes, runs, viz
 from vidlib.history import read_history
 from vidlib.machine import hardware
-from vidlib.metrics import Scores, evaluate
-from vidlib.moving_mnist import validation_clips
+from vidlib.metrics import TITLES, Scores, evaluate
+from vidlib.moving_mnist import test_clips, validation_clips
 from vidlib.perceptual import PerceptualLoss, PerceptualMSE
 from vidlib.video import float_batch
 from vidlib.weights import load_model, load_pretrained
@@ -31,6 +31,7 @@ from vidlib.weights import load_model, load_pretrained
 START = "video-transformer"
 # How heavy the perceptual term is at the start beside the MSE: λ of two backbones can't be compared, this can.
 SHARES = {"vgg19": (0.25, 1, 4, 16, 64), "digits": (1, 4, 16)}
+SHOWN = ("mse", "mae", "ssim", "ssim_published", "sharpness")
 BATCH = 8
 MSE_ALLOWED = 1.1
 RULE = (
@@ -54,7 +55,8 @@ class Row:
 
 def recipe(clips: int, weight: float, backbone: str) -> recipes.Recipe:
     """One epoch, so that no run is chosen among its own epochs by MSE."""
-    budget = {"epochs": 1, "clips_per_epoch": clips, "batch_size": BATCH, "lr": 2e-3, "validation_clips": 256}
+    budget = {"epochs": 1, "clips_per_epoch": clips, "batch_size": BATCH, "lr": 2e-3, "schedule": "onecycle",
+              "validation_clips": 256}  # fmt: skip
     return recipes.recipe(
         "video-transformer", "full", **load_pretrained(START).config, **budget,
         start=START, seed=1000, perceptual=weight, backbone=backbone,
@@ -75,19 +77,19 @@ def weights(losses: dict[str, PerceptualLoss], clips) -> dict[tuple[str, float],
 def seconds_per_step(losses: dict[str, PerceptualLoss]) -> dict[str, float]:
     """A training step with MSE alone (``""``) and with each loss beside it; they take turns on the same machine."""
     device = torch.accelerator.current_accelerator(check_available=True) or torch.device("cpu")
-    as_trained, model = training_speed.rows(START, device)[-1], load_pretrained(START)
+    model = load_pretrained(START)
     whole = {"": F.mse_loss} | {name: PerceptualMSE(1.0, loss) for name, loss in losses.items()}
-    steps = [training_speed.Step(as_trained, model, BATCH, device, loss) for loss in whole.values()]
-    by_loss = zip(*training_speed.take_turns(steps, device), strict=True)
+    steps = [Step(as_trained(START, device), model, BATCH, device, loss) for loss in whole.values()]
+    by_loss = zip(*take_turns(steps, device), strict=True)
     return {name: statistics.median(taken) for name, taken in zip(whole, by_loss, strict=True)}
 
 
 def run(
-    losses: dict[str, PerceptualLoss], clips: int, test_clips: int, out: Path, digits: str, vgg_weights: str | None
+    losses: dict[str, PerceptualLoss], clips: int, tested_on: int, out: Path, digits: str, vgg_weights: str | None
 ) -> list[Row]:
     """Fine-tune and score every row; the control first."""
     validation = validation_clips(digits, 256)
-    test = test_clips(digits, test_clips)
+    test = test_clips(digits, tested_on)
     rows = []
     for (backbone, share), weight in {("vgg19", 0.0): 0.0, **weights(losses, validation)}.items():
         folder = out / f"{clips}-{backbone}-{share:g}"
@@ -133,16 +135,15 @@ def table(rows: list[Row], seconds: dict[str, float], clips: int, command: str) 
         "backbones' features (256 test clips); each loss lowers its own, the other one is the independent judge. "
         f"Seconds per step: batches of {BATCH}, the losses in turns.",
         "",
-        "| backbone | share | λ | MSE ↓ | MAE ↓ | SSIM ↑ | SSIM as published ↑ | sharpness (truth = 1) "
+        f"| backbone | share | λ | {' | '.join(TITLES[key][0] for key in SHOWN)} "
         "| VGG19 distance ↓ | digit distance ↓ | seconds per step |",
         "| --- " * 11 + "|",
     ]
     for row in rows:
-        m = row.test.overall
+        figures = [f"{row.test.overall[key]:.{TITLES[key][1]}f}" for key in SHOWN]
         name = row.backbone if row.weight else "none (control)"
         lines.append(
-            f"| {name} | {row.share:g} | {row.weight:g} | {m['mse']:.2f} | {m['mae']:.1f} | {m['ssim']:.4f} | "
-            f"{m['ssim_published']:.4f} | {m['sharpness']:.3f} | {row.distances['vgg19']:.4f} | "
+            f"| {name} | {row.share:g} | {row.weight:g} | {' | '.join(figures)} | {row.distances['vgg19']:.4f} | "
             f"{row.distances['digits']:.4f} | {seconds[row.backbone if row.weight else '']:.2f} |"
         )
     best = chosen(rows)
@@ -160,7 +161,7 @@ def figure(rows: list[Row]):
     control, *others = rows
     panels = {
         "MSE per frame": lambda row: row.test.overall["mse"],
-        "sharpness (truth = 1)": lambda row: row.test.overall["sharpness"],
+        TITLES["sharpness"][0]: lambda row: row.test.overall["sharpness"],
         "VGG19 distance": lambda row: row.distances["vgg19"],
         "digit-network distance": lambda row: row.distances["digits"],
     }

@@ -1,6 +1,6 @@
 """Launch badges and links to this repository, all derived from `project.urls` in pyproject.toml.
 
-After a fork: change the URL there, then `python tests/badges.py` rewrites the README and the notebooks.
+After a fork: change the URL there, then `python tests/badges.py` rewrites the pages and the notebooks.
 """
 
 from __future__ import annotations
@@ -34,21 +34,30 @@ def binder(notebook: str, repo: str | None = None) -> str:
     return f"https://mybinder.org/v2/gh/{repo or repository()}/{BRANCH}?urlpath=lab/tree/notebooks/{notebook}"
 
 
-def rewritten(text: str, repo: str | None = None) -> str:
-    """The text with its launch links, and its other GitHub links to the same repository, moved to ``repo``."""
-    for old in set(_LAUNCH.findall(text)):
+def launched(text: str) -> set[str]:
+    """The repositories that the launch links of a text open."""
+    return set(_LAUNCH.findall(text))
+
+
+def rewritten(text: str, repo: str | None = None, before: set[str] | None = None) -> str:
+    """The text with its GitHub links to the repositories ``before``, else those it launches, moved to ``repo``."""
+    for old in before or launched(text):
         text = re.sub(rf"(github\.com/|/github/|/gh/){re.escape(old)}(?![\w-])", rf"\g<1>{repo or repository()}", text)
     return text
 
 
 def badge_files() -> list[Path]:
-    """The files that carry badges."""
-    return [ROOT / "README.md", *sorted((ROOT / "notebooks").glob("*.ipynb"))]
+    """The files that name this repository."""
+    return [
+        *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CITATION.cff")),
+        *sorted((ROOT / "notebooks").glob("*.ipynb")),
+    ]
 
 
 if __name__ == "__main__":
+    was = launched((ROOT / "README.md").read_text(encoding="utf-8"))
     for file in badge_files():
         before = file.read_text(encoding="utf-8")
-        if (after := rewritten(before)) != before:
-            file.write_text(after, encoding="utf-8")
+        if (after := rewritten(before, before=was)) != before:
+            file.write_text(after, encoding="utf-8", newline="\n")
             print(f"{file.relative_to(ROOT)} now points to {repository()}")

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from vidlib import evaluate, moving_mnist, rollout, viz
+from vidlib.__main__ import _trainable
 from vidlib.metrics import table
 from vidlib.models.registry import MODELS
 from vidlib.recipes import PROFILES, build, recipe
@@ -65,6 +66,7 @@ def test_a_wrong_video_is_one_sentence(name, change, sentence):
 def test_config_is_the_constructors_arguments_as_json(name):
     model = smallest(name)
     assert json.loads(json.dumps(model.config)) == model.config
+    assert MODELS[name].SMALLEST.items() <= model.config.items()
     assert model.config.keys() == inspect.signature(MODELS[name]).parameters.keys()
     again = MODELS[name](**model.config)
     again.load_state_dict(model.state_dict())
@@ -77,6 +79,7 @@ def test_muons_matrices_are_parameters_that_can_be_cut_into_as_many(name):
     model = smallest(name)
     own, found = {id(parameter) for parameter in model.parameters()}, muon_matrices(model)
     assert sum(map(len, found.values())) > 0
+    assert len({id(m) for matrices in found.values() for m in matrices}) == sum(map(len, found.values())), "none twice"
     for stacked, matrices in found.items():
         for matrix in matrices:
             assert id(matrix) in own and matrix.ndim >= 2 and len(matrix) % stacked == 0
@@ -107,8 +110,10 @@ class Toy(nn.Module):
 
 
 @pytest.mark.parametrize("optimizer", ["adam", "muon"])
-def test_a_new_model_is_one_entry_in_the_registry(monkeypatch, tmp_path, optimizer):
+def test_a_new_model_is_a_file_and_a_line(monkeypatch, tmp_path, optimizer):
+    """It trains by its recipe, is saved and read, rolls out, scores, draws and is known to the command line."""
     monkeypatch.setitem(MODELS, "toy", Toy)
+    assert _trainable("toy") == "toy"
     out = tmp_path / "run"
     wanted = recipe("toy", "smoke", optimizer=optimizer, seed=3)
     model, history = train(wanted, out, digits="builtin", device="cpu", progress=False)

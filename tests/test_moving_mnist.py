@@ -1,6 +1,9 @@
 """The generator against a plain paste loop, and the rules that every published number rests on."""
 
+import errno
 import hashlib
+import re
+from http.client import IncompleteRead
 
 import numpy as np
 import pytest
@@ -157,21 +160,180 @@ def test_digit_choice_reaches_every_digit():
     assert set(np.unique(chosen)) == {0, 1, 2}
 
 
+def one_sentence(error):
+    return str(error).endswith(".") and "\n" not in str(error)
+
+
 @pytest.mark.parametrize(
-    "wrong", [{"n_digits": 0}, {"length": 0}, {"frames": 0}, {"seed": -1}, {"n_digits": 1.5}, {"length": True}]
+    "wrong",
+    [
+        {"length": 0},
+        {"length": True},
+        {"length": None},
+        {"length": "4"},
+        {"n_digits": 0},
+        {"n_digits": 1.0},
+        {"n_digits": 1.5},
+        {"n_digits": None},
+        {"frames": 0},
+        {"frames": float("nan")},
+        {"frames": [20]},
+        {"seed": -1},
+        {"seed": True},
+        {"seed": 2.0},
+        {"seed": None},
+        {"seed": 2**64},  # which would be the seed 0 of another split
+    ],
+    ids=str,
 )
 def test_a_number_out_of_range_is_one_sentence(builtin, wrong):
     ((name, value),) = wrong.items()
-    with pytest.raises(ValueError, match=rf"{name} is {value!r}, expected a whole number of at least"):
+    text = re.escape(repr(value))
+    with pytest.raises(ValueError, match=rf"^{name} is {text}, expected a whole number (of at least|from 0 to)") as e:
         MovingMNIST(**({"length": 4, "digits": builtin} | wrong))
+    assert one_sentence(e.value)
+
+
+@pytest.mark.parametrize("digits", [None, 3, "", ["mnist"], np.zeros((3, 28, 28), np.uint8)], ids=repr)
+def test_digits_that_are_none_are_one_sentence(digits):
+    with pytest.raises(ValueError, match="^digits are .*, expected 'mnist', 'builtin', 'auto' or an existing") as e:
+        MovingMNIST(4, digits=digits)
+    assert one_sentence(e.value)
+
+
+def test_the_largest_seed_is_none_of_another_split(builtin):
+    drawn = MovingMNIST(4, digits=builtin, seed=2**64 - 1)._draws(0, 4)
+    for split in ("train", "validation", "test"):
+        for seed in (0, 1):
+            assert not np.array_equal(MovingMNIST(4, digits="builtin", split=split, seed=seed)._draws(0, 4), drawn)
+
+
+def test_loaded_digits_have_a_split_of_their_own(builtin):
+    assert MovingMNIST(4, digits=builtin, split="train").split == "train"
+    assert MovingMNIST(4, digits=load_digits("builtin", "test")).split == "test"
+    with pytest.raises(ValueError, match="split is 'test' and the digits are of the train split"):
+        MovingMNIST(4, digits=builtin, split="test")
+
+
+def test_slices_are_the_clips_one_by_one(builtin):
+    clips = MovingMNIST(10, digits=builtin)
+    for part in (slice(4), slice(2, 9, 3), slice(-2, None), slice(None, None, -1), slice(8, 99)):
+        expected = [clips[i] for i in range(10)[part]]
+        assert torch.equal(clips[part], torch.stack(expected))
+    assert clips[:4].shape == (4, 20, 1, 64, 64)
+    assert torch.equal(clips[np.int64(3)], clips[3]) and torch.equal(clips[torch.tensor(3)], clips[3])
+
+
+def test_every_list_of_whole_numbers_names_the_same_clips(builtin):
+    clips = MovingMNIST(10, digits=builtin)
+    expected = torch.stack([clips[7], clips[0], clips[9]])
+    for indices in (
+        [7, 0, -1],
+        (7, 0, 9),
+        np.array([7, 0, 9], np.uint8),
+        torch.tensor([7, 0, -1]),
+        [np.int32(7), torch.tensor(0), 9],
+    ):
+        assert torch.equal(clips.batch(indices), expected)
 
 
 def test_a_clip_outside_the_set_is_an_index_error(builtin):
     clips = MovingMNIST(4, digits=builtin)
-    with pytest.raises(IndexError, match="clip 4 is not in a set of 4"):
-        clips[4]
-    with pytest.raises(ValueError, match="indices are empty"):
-        clips.batch([])
+    for index in (4, -5, 2**70):
+        with pytest.raises(IndexError, match=f"clip {index} is not in a set of 4 clips") as caught:
+            clips[index]
+        assert one_sentence(caught.value)
+    assert len(list(clips)) == 4  # a loop over the clips ends by that error
+
+
+NO_INDEX = [
+    None,
+    1.0,
+    0.5,
+    True,
+    np.True_,
+    "1",
+    float("nan"),
+    [1],
+    np.array([1, 2]),
+    slice(0.5, 2),
+    slice("a"),
+    (1, 2),
+    ...,
+]
+NO_INDICES = [
+    None, 3, "12", [], [0.0, 1.0], [0.5], [True, False], [True, 2], [None], np.array([True, False]), np.array([1.0]),
+    np.array([1.5], object), np.zeros((2, 2), int), [[0, 1]], [[0], [1, 2]], torch.tensor([True]), torch.tensor([0.5]),
+    {"a": 1}, np.array("1"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("index", NO_INDEX, ids=repr)
+def test_what_is_no_index_is_one_sentence(builtin, index):
+    with pytest.raises(ValueError, match="expected|takes a whole number") as caught:
+        MovingMNIST(4, digits=builtin)[index]
+    assert one_sentence(caught.value)
+
+
+@pytest.mark.parametrize("indices", NO_INDICES, ids=repr)
+@pytest.mark.parametrize("ask", ["batch", "trajectories"])
+def test_what_are_no_indices_is_one_sentence(builtin, indices, ask):
+    with pytest.raises(ValueError, match=r"^indices .* expected (a list of whole numbers|at least one clip)\.$"):
+        getattr(MovingMNIST(4, digits=builtin), ask)(indices)
+
+
+@pytest.mark.parametrize("device", ["xyz", "", [], 1.5])
+def test_an_unknown_device_is_one_sentence(builtin, device):
+    with pytest.raises(ValueError, match="^device is ") as caught:
+        MovingMNIST(4, digits=builtin).batch([0], device=device)
+    assert one_sentence(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("position", "velocity", "sentence"),
+    [
+        (None, np.zeros(2), "position holds NoneType"),
+        ("ab", np.zeros(2), "position holds str"),
+        (np.zeros(2), [True, False], "velocity holds list"),
+        (np.array([0.5, np.nan]), np.zeros(2), "position holds NaN or infinity"),
+        (np.zeros(2), np.array([np.inf, 0]), "velocity holds NaN or infinity"),
+        ([[0.5], [0.1, 0.2]], np.zeros(2), "position cannot be read"),
+        (np.zeros((2, 2)), np.zeros(2), r"position has shape \(2, 2\) and velocity \(2,\), expected the same"),
+    ],
+)
+def test_wrong_arguments_of_a_step_are_one_sentence(position, velocity, sentence):
+    with pytest.raises(ValueError, match=f"^{sentence}") as caught:
+        step(position, velocity)
+    assert one_sentence(caught.value)
+
+
+def test_a_step_of_lists_is_that_of_arrays():
+    for found, expected in zip(
+        step([0.95, 0.5], [0.1, 0.0]), step(np.array([0.95, 0.5]), np.array([0.1, 0.0])), strict=True
+    ):
+        assert np.array_equal(found, expected)
+
+
+def test_wrong_arguments_of_paste_are_one_sentence(builtin):
+    images, motion = torch.from_numpy(builtin.images), MovingMNIST(2, digits=builtin).trajectories([0, 1])
+    off = motion.positions.copy()
+    off[1, 0, 3, 1] = 37
+    for arguments, sentence in (
+        ((builtin.images, motion), "images are ndarray, expected a torch.uint8 tensor"),
+        ((None, motion), "images are NoneType"),
+        ((images.float(), motion), "images are torch.float32"),
+        ((images[:, :20], motion), r"images are torch.uint8 \(1297, 20, 28\)"),
+        ((images, None), "trajectories are a NoneType"),
+        ((images, tuple(motion)), "trajectories are a tuple"),
+        ((images, motion._replace(digits=motion.digits[:1])), "trajectories have other shapes"),
+        ((images, motion._replace(positions=motion.positions / 1)), "trajectories have other shapes"),
+        ((images[:3], motion._replace(digits=motion.digits + 3)), r"digits are from \d+ to \d+, expected 0 to 2"),
+        ((images, motion._replace(positions=off)), "positions are from 0 to 37, expected 0 to 36"),
+        ((images, motion._replace(positions=motion.positions - 37)), "positions are from -37"),
+    ):
+        with pytest.raises(ValueError, match=f"^{sentence}") as caught:
+            paste(*arguments)
+        assert one_sentence(caught.value)
 
 
 def test_to_float_scales_once():
@@ -219,5 +381,45 @@ def test_a_missing_official_file_is_one_sentence(tmp_path, monkeypatch):
         raise OSError("no route to host")
 
     monkeypatch.setattr("torchvision.datasets.moving_mnist.download_url", no_network)
-    with pytest.raises(RuntimeError, match="could not be downloaded: connect to the network, or copy it to"):
+    with pytest.raises(
+        RuntimeError, match=r"could not be downloaded \(no route to host\): connect to the network, or copy it to"
+    ):
         official_test_set(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("error", "why"),
+    [
+        (OSError(errno.EROFS, "Read-only file system"), "Read-only file system"),
+        (RuntimeError("File not found or corrupted."), "File not found or corrupted"),
+        (IncompleteRead(b"", 9), "IncompleteRead.*"),
+    ],
+)
+def test_a_failed_download_of_the_official_file_says_why(tmp_path, monkeypatch, error, why):
+    def fail(*args, **kwargs):
+        raise error
+
+    monkeypatch.setattr("torchvision.datasets.moving_mnist.download_url", fail)
+    with pytest.raises(RuntimeError, match=rf"could not be downloaded \({why}\): ") as caught:
+        official_test_set(tmp_path)
+    assert one_sentence(caught.value)
+
+
+def test_an_unreadable_official_file_is_not_called_damaged(small_official, monkeypatch):
+    root, _ = small_official
+
+    def refuse(*args, **kwargs):
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr("torchvision.datasets.utils.check_integrity", refuse)
+    with pytest.raises(OSError, match=r"mnist_test_seq\.npy cannot be read \(Permission denied\)") as caught:
+        official_test_set(root)
+    assert one_sentence(caught.value) and "delete" not in str(caught.value)
+
+
+@pytest.mark.parametrize("root", [3, "", ["data"], True])
+def test_a_root_that_is_no_path_is_one_sentence(root):
+    with pytest.raises(ValueError, match="is no path"):
+        official_test_set(root)
+    with pytest.raises(ValueError, match="download is 'no', expected True or False"):
+        official_test_set(download="no")

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
+from http.client import RemoteDisconnected
 from pathlib import Path
 from types import SimpleNamespace
 from urllib.error import URLError
@@ -18,9 +21,9 @@ from safetensors.torch import save_file
 from torch import nn
 from torch.nn import functional as F
 
-from vidlib import perceptual
+from vidlib import backbones
 from vidlib.backbones import DIGIT_NETWORK, DigitNetwork, load_digit_network
-from vidlib.digit_network import accuracy, balance_filters, train_digit_network
+from vidlib.digit_network import SETTINGS, accuracy, balance_filters, train_digit_network
 from vidlib.digits import Digits, data_folder, load_digits
 from vidlib.moving_mnist import MovingMNIST, to_float
 from vidlib.perceptual import PerceptualLoss, PerceptualMSE
@@ -170,7 +173,7 @@ def test_building_it_draws_no_random_numbers(backbone: str, vgg_file: Path) -> N
     ],
 )
 def test_layer_names_are_the_literatures(backbone: str, places: dict[str, int]) -> None:
-    names = perceptual._layer_names(perceptual._on_meta(backbone))
+    names = backbones.layer_names(backbones.on_meta(backbone))
     assert places.items() <= names.items()
 
 
@@ -240,7 +243,7 @@ def test_a_damaged_file_is_refused(tmp_path: Path, vgg_file: Path, place: str, s
     else:
         data[-4:] = b"\xff\xff\xff\xff"  # NaN: safetensors has no checksum, only nonsense can be seen
     path.write_bytes(data)
-    with pytest.raises(ValueError, match="is damaged or no file of weights"):
+    with pytest.raises(ValueError, match="cannot be read as weights"):
         PerceptualLoss("vgg16", path)
 
 
@@ -250,7 +253,7 @@ def test_a_file_that_would_run_code_is_refused(tmp_path: Path) -> None:
             return os.mkdir, (str(tmp_path / "run"),)
 
     torch.save({"features.0.weight": Payload()}, tmp_path / "bad.pt")
-    with pytest.raises(ValueError, match="is damaged or no file of weights"):
+    with pytest.raises(ValueError, match="cannot be read as weights"):
         PerceptualLoss("vgg16", tmp_path / "bad.pt")
     assert not (tmp_path / "run").exists()
 
@@ -269,7 +272,63 @@ def test_a_file_of_another_network_or_with_a_gap_is_refused(tmp_path: Path) -> N
             PerceptualLoss("vgg16", tmp_path / f"{number}.pt")
 
 
-@pytest.mark.parametrize("backbone", perceptual.BACKBONES)
+@pytest.mark.parametrize("backbone", ["vgg16", "digits"])
+def test_a_file_that_cannot_be_opened_is_not_called_damaged(
+    backbone: str, vgg_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(backbones, "sha256", refuse)
+    with pytest.raises(OSError, match=r"vgg\.pt cannot be opened \(Permission denied\): see who may read it\.$"):
+        PerceptualLoss(backbone, vgg_file)
+
+
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [
+        ([torch.ones(2)], "it holds a list"),
+        (torch.ones(2), "it holds a Tensor"),
+        ({"features.0.weight": 3}, "'features.0.weight' is no float tensor"),
+        ({"features.0.weight": torch.ones(2, dtype=torch.int64)}, "'features.0.weight' is no float tensor"),
+        ({"features.0.weight": torch.tensor([1, float("nan")])}, "'features.0.weight' holds NaN or infinity"),
+    ],
+)
+def test_a_file_of_something_else_says_what_it_is(tmp_path: Path, content: object, why: str) -> None:
+    torch.save(content, tmp_path / "other.pt")
+    with pytest.raises(ValueError, match=rf"other\.pt cannot be read as weights \({why}\): expected a dict") as caught:
+        PerceptualLoss("vgg16", tmp_path / "other.pt")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        ({"backbone": None}, "backbone is None"),
+        ({"backbone": "vgg"}, "backbone is 'vgg', did you mean 'vgg1"),
+        ({"weights": 3}, "3 is no path"),
+        ({"weights": ""}, "'' is no path"),
+        ({"layers": 3}, "layers is 3, expected a list"),
+        ({"layers": True}, "layers is True, expected a list"),
+        ({"layers": [1]}, "digits has no layer 1, expected some of"),
+        ({"layers": [["relu1_1"]]}, "digits has no layer"),
+        ({"layers": [None]}, "digits has no layer None"),
+        ({"layers": ()}, "layers is empty"),
+    ],
+)
+def test_wrong_arguments_are_one_sentence(arguments: dict, sentence: str) -> None:
+    with pytest.raises(ValueError, match=f"^{sentence}") as caught:
+        PerceptualLoss(**{"backbone": "digits", **arguments})
+    assert str(caught.value).endswith((".", "?")) and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("path", [3, "", True, ["a"]])
+def test_the_digit_networks_path_is_a_path(path: object) -> None:
+    with pytest.raises(ValueError, match="is no path"):
+        load_digit_network(path)
+
+
+@pytest.mark.parametrize("backbone", backbones.BACKBONES)
 def test_a_missing_file_is_an_error(tmp_path: Path, backbone: str) -> None:
     with pytest.raises(FileNotFoundError, match=r"nowhere\.pt is not a file: give an existing weight file"):
         PerceptualLoss(backbone, tmp_path / "nowhere.pt")
@@ -287,8 +346,32 @@ def test_without_network_it_is_an_error_and_never_random_filters(
 
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
     monkeypatch.setattr(torch.hub, "download_url_to_file", offline)
-    with pytest.raises(RuntimeError, match=f"weights of {backbone} could not be downloaded.*backbone='digits'"):
+    sentence = rf"weights of {backbone} could not be downloaded to .* \(no route to host\): .*'digits'"
+    with pytest.raises(RuntimeError, match=sentence):
         PerceptualLoss(backbone)
+
+
+@pytest.mark.parametrize(
+    ("error", "why"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device"), "No space left on device"),
+        (RuntimeError('invalid hash value (expected "397923af", got "00")'), "invalid hash value .*"),
+        (RemoteDisconnected("Remote end closed connection"), "Remote end closed connection"),
+    ],
+)
+def test_a_failed_download_says_why(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception, why: str
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
+    monkeypatch.setattr(torch.hub, "download_url_to_file", fail)
+    with pytest.raises(
+        RuntimeError, match=rf"could not be downloaded to .* \({why}\): connect to the network"
+    ) as caught:
+        PerceptualLoss("vgg16")
+    assert "\n" not in str(caught.value)
 
 
 def test_torchvisions_file_is_downloaded_once_and_checked_each_time(
@@ -390,7 +473,7 @@ def test_the_shipped_digit_network_names_99_percent_of_mnist_test_rightly() -> N
 def test_the_shipped_digit_network_is_small_and_its_card_is_of_this_file() -> None:
     assert DIGIT_NETWORK.stat().st_size <= 2**20
     found = hashlib.sha256(DIGIT_NETWORK.read_bytes()).hexdigest()
-    assert found == perceptual.DIGIT_NETWORK_SHA256
+    assert found == backbones.DIGIT_NETWORK_SHA256
     assert found in DIGIT_NETWORK.with_suffix(".md").read_text(encoding="utf-8")
 
 
@@ -399,7 +482,7 @@ def test_a_tampered_or_missing_digit_network_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, load: Callable
 ) -> None:
     copy = tmp_path / DIGIT_NETWORK.name
-    monkeypatch.setattr(perceptual, "DIGIT_NETWORK", copy)
+    monkeypatch.setattr(backbones, "DIGIT_NETWORK", copy)
     with pytest.raises(FileNotFoundError, match="is not a file: .* install the package again"):
         load()
     data = bytearray(DIGIT_NETWORK.read_bytes())
@@ -455,13 +538,63 @@ def test_training_writes_the_same_network_twice_with_a_card_that_says_its_accura
     assert PerceptualLoss("digits", path).layers == ("relu1_2", "relu2_2", "relu3_2")
 
 
+@pytest.mark.parametrize(
+    ("setting", "sentence"),
+    [
+        ({"epochs": 0}, "epochs is 0"),
+        ({"epochs": True}, "epochs is True"),
+        ({"epochs": 1.0}, "epochs is 1.0"),
+        ({"epochs": None}, "epochs is None"),
+        ({"batch_size": 0}, "batch_size is 0"),
+        ({"batch_size": "128"}, "batch_size is '128'"),
+        ({"lr": 0}, "lr is 0, expected a number above 0"),
+        ({"lr": float("nan")}, "lr is nan"),
+        ({"lr": float("inf")}, "lr is inf"),
+        ({"lr": "1e-3"}, "lr is '1e-3'"),
+        ({"seed": -1}, "seed is -1"),
+        ({"seed": 2**64}, "seed is 18446744073709551616"),
+        ({"seed": True}, "seed is True"),
+        ({"progress": "no"}, "progress is 'no'"),
+        ({"digits": None}, "digits are None"),
+        ({"out": ""}, "'' is no path"),
+        ({"out": None}, "None is no path"),
+    ],
+)
+def test_a_setting_out_of_range_is_one_sentence(tmp_path: Path, setting: dict, sentence: str) -> None:
+    with pytest.raises(ValueError, match=f"^{sentence}") as caught:
+        train_digit_network(**{"out": tmp_path, "digits": "builtin", **setting})
+    assert str(caught.value).endswith(".") and not any(tmp_path.iterdir())
+
+
+def test_the_command_line_may_set_each_number_of_the_training() -> None:
+    assert set(SETTINGS) == {"epochs", "batch_size", "lr", "seed"}
+
+
+def test_a_training_that_diverges_leaves_no_file(tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError, match=r"the loss is (nan|inf) in epoch 1: train with an lr below 1e\+30\."):
+        train_digit_network(tmp_path, digits="builtin", epochs=1, batch_size=64, lr=1e30, progress=False)
+    assert not any(tmp_path.iterdir())
+
+
+def test_accuracy_needs_labelled_digits() -> None:
+    network, digits = load_digit_network(), load_digits("builtin", "test")
+    unlabelled = replace(digits, labels=0 * digits.labels - 1)
+    for wrong in (None, digits.images, unlabelled):
+        with pytest.raises(ValueError, match="without labels, expected labelled Digits"):
+            accuracy(network, wrong)
+    with pytest.raises(ValueError, match="batch_size is 0"):
+        accuracy(network, digits, batch_size=0)
+
+
 def test_training_needs_labels_and_at_least_one_batch(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="expected at least 1 epoch and a batch of at most the 1,297 training digits"):
+    with pytest.raises(ValueError, match="batch_size is 2000, expected at most the 1,297 training digits"):
         train_digit_network(tmp_path, digits="builtin", batch_size=2_000)
     digits = tmp_path / "mine"
     digits.mkdir()
     for shade in range(3):
-        Image.new("L", (28, 28), shade).save(digits / f"{shade}.png")
+        image = Image.new("L", (28, 28))
+        image.paste(200 + shade, (10, 5, 14, 22))
+        image.save(digits / f"{shade}.png")
     with pytest.raises(ValueError, match="have no labels"):
         train_digit_network(tmp_path, digits=digits)
     assert not (tmp_path / "digit-network.safetensors").exists()
@@ -481,6 +614,25 @@ def test_the_training_loss_is_the_squared_error_and_a_share_of_the_distance(loss
     assert not [p for p in both.parameters() if p.requires_grad]
 
 
-def test_a_negative_weight_is_one_sentence(loss: PerceptualLoss) -> None:
-    with pytest.raises(ValueError, match=r"weight is -1, expected at least 0\."):
-        PerceptualMSE(-1, loss)
+@pytest.mark.parametrize("weight", [-1, float("nan"), float("inf"), None, "0.04", True])
+def test_a_weight_that_is_no_number_from_0_on_is_one_sentence(loss: PerceptualLoss, weight: object) -> None:
+    with pytest.raises(ValueError, match=rf"^weight is {weight!r}, expected a number of at least 0\.$"):
+        PerceptualMSE(weight, loss)
+
+
+@pytest.mark.parametrize("perceptual", [None, "vgg16", PerceptualLoss, nn.MSELoss()])
+def test_another_distance_is_one_sentence(perceptual: object) -> None:
+    with pytest.raises(ValueError, match=r"^perceptual is a \w+, expected a PerceptualLoss\.$"):
+        PerceptualMSE(0.04, perceptual)
+
+
+def test_the_training_loss_checks_its_frames(loss: PerceptualLoss) -> None:
+    prediction, truth = videos()
+    both = PerceptualMSE(0.5, loss)
+    for arguments, sentence in (
+        ((None, truth), "prediction is a NoneType"),
+        ((prediction, truth.numpy()), "truth is a ndarray"),
+        ((prediction, truth[:, :1]), "prediction has shape .* and truth"),  # which would broadcast
+    ):
+        with pytest.raises(ValueError, match=f"^{sentence}"):
+            both(*arguments)

@@ -263,11 +263,16 @@ def test_foreign_files(tmp_path):
         weights.load_model(path)
 
 
+def _header(data: bytes) -> str:
+    length = int.from_bytes(data[:8], "little")
+    return json.loads(data[8 : 8 + length])["__metadata__"]["vidlib"]
+
+
 def rewrite(path: Path, tensors: dict[str, torch.Tensor] | None = None, **changes: object) -> None:
     """Change the header, or the tensors together with their hash: a well-formed file that says something else."""
     header, found = weights._read(path)
     tensors = found if tensors is None else tensors
-    header = {**header, "weights": weights._body_hash(weights.tensors_to_bytes(tensors)), **changes}
+    header = {**header, "weights": json.loads(_header(weights.tensors_to_bytes(tensors, {})))["weights"], **changes}
     save_file(tensors, path, {"vidlib": json.dumps(header)})
 
 
@@ -278,7 +283,7 @@ def rewrite(path: Path, tensors: dict[str, torch.Tensor] | None = None, **change
         ({"config": {"depth": 3}}, "config that tiny does not take .*depth"),
         ({"config": {"width": 0}}, r"config that tiny does not take \(width is 0"),
         ({"config": {"width": 4}}, r"turned has shape \(3, 2\), expected \(4, 2\)"),
-        ({"config": [1]}, "has format 1"),
+        ({"config": [1]}, "has no config in its header"),
         ({"format": 99}, "has format 99, expected 1: update the package"),
         ({"tensors": {"turned": torch.zeros(3, 2)}}, "steps is missing"),
         ({"tensors": {**Tiny().state_dict(), "extra": torch.zeros(1)}}, "extra is not part of the model"),
@@ -375,13 +380,13 @@ def test_a_missing_shipped_file(tiny, shelf):
 
 
 def test_unknown_name(tiny, shelf):
-    with pytest.raises(ValueError, match="No model is shipped in this copy"):
+    with pytest.raises(ValueError, match="this copy of the course ships none"):
         weights.load_pretrained("tiny")
     weights.publish(tiny, "tiny-convlstm", CARD)
     weights.publish(tiny, "other", CARD)
-    with pytest.raises(ValueError, match=r"'tiny-convlstn', did you mean 'tiny-convlstm'\? .* other, tiny-convlstm\."):
+    with pytest.raises(ValueError, match=r"'tiny-convlstn', did you mean 'tiny-convlstm'\?"):
         weights.load_pretrained("tiny-convlstn")
-    with pytest.raises(ValueError, match=r"'xyz'\. The shipped models are"):
+    with pytest.raises(ValueError, match=r"'xyz', expected one of other, tiny-convlstm\."):
         weights.load_pretrained("xyz")
 
 

@@ -12,7 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from vidlib.checks import did_you_mean
+from vidlib.checks import check_choice, check_counts, did_you_mean
 
 _PATH_VARIABLES = ("VIDLIB_DATA", "VIDLIB_RUNS", "VIDLIB_GIFS")
 
@@ -22,16 +22,15 @@ def main(arguments: list[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         with suppress(AttributeError):  # a terminal that cannot write an arrow shows a question mark
             stream.reconfigure(errors="replace")
-    parser = _parser()
-    options = parser.parse_args(arguments)
-    if not hasattr(options, "run"):
-        parser.print_help()
-        return 0
+    options = argparse.Namespace(interrupted="nothing was begun.")
     try:
-        _absolute_variables()
-        return options.run(options) or 0
+        code = _command(arguments, options)
+        if sys.stdout is not None:
+            sys.stdout.flush()  # a pipe that was closed meanwhile is noticed here, not while Python ends
+        return code
     except BrokenPipeError:  # whoever read the output has enough of it
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        with suppress(AttributeError, OSError):  # what is still to be flushed goes nowhere
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except (ValueError, RuntimeError, OSError, ImportError) as error:
         print(f"error: {error}", file=sys.stderr)
@@ -39,6 +38,16 @@ def main(arguments: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         print(f"interrupted: {options.interrupted}", file=sys.stderr)
         return 130
+
+
+def _command(arguments: list[str] | None, options: argparse.Namespace) -> int:
+    parser = _parser()
+    parser.parse_args(arguments, options)
+    if not hasattr(options, "run"):
+        parser.print_help()
+        return 0
+    _absolute_variables()
+    return options.run(options) or 0
 
 
 def parse_parameters(words: Iterable[str]) -> dict[str, Any]:
@@ -65,7 +74,7 @@ def _value(text: str) -> Any:
     text = {"true": "True", "false": "False", "null": "None"}.get(text, text)  # as YAML files spell them
     try:
         return ast.literal_eval(text)
-    except (ValueError, SyntaxError):
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
         if text.startswith("[") and text.endswith("]"):  # a list of words, which a shell has taken the quotes from
             return [_value(item.strip()) for item in text[1:-1].split(",")]
         return text
@@ -112,6 +121,8 @@ def _train_digit_network(options: argparse.Namespace, changes: dict[str, Any]) -
             raise ValueError(f"{name} does not belong to the digit network, which is trained in one go: leave it out.")
     if options.device not in (None, "cpu"):
         raise ValueError(f"--device is {options.device!r}, expected cpu: the digit network needs no other.")
+    check_choice(("smoke", "laptop"), profile=options.profile)
+    options.interrupted = "the digit network is trained in one go, and nothing was saved; run the command again."
     if options.profile == "smoke":
         changes = {"epochs": 1} | changes
     card = train_digit_network(options.out, digits=options.digits, **changes)
@@ -119,9 +130,11 @@ def _train_digit_network(options: argparse.Namespace, changes: dict[str, Any]) -
 
 
 def _score(options: argparse.Namespace) -> None:
+    check_counts(clips=options.clips)
+
     from vidlib import metrics
     from vidlib.baselines import BASELINES, BESIDE_SCORES
-    from vidlib.files import atomic_write
+    from vidlib.files import atomic_write, user_path
     from vidlib.machine import choose_device, use_threads
     from vidlib.moving_mnist import test_clips
     from vidlib.weights import load_trained
@@ -132,14 +145,20 @@ def _score(options: argparse.Namespace) -> None:
     models |= {name: BASELINES[name]() if name in BASELINES else load_trained(name) for name in options.models}
     clips = test_clips(options.digits, options.clips)
     scores = {name: metrics.evaluate(model, clips, device=device) for name, model in models.items()}
-    if options.json:
-        with atomic_write(options.json) as file:
-            file.write_text(json.dumps({name: s.to_dict() for name, s in scores.items()}, indent=1), encoding="utf-8")
-    print(f"\n{clips.describe()}\n")
-    print(metrics.table(scores))
+    try:
+        if options.json:
+            with atomic_write(user_path(options.json)) as file:
+                stored = {name: score.to_dict() for name, score in scores.items()}
+                file.write_text(json.dumps(stored, indent=1), encoding="utf-8")
+            options.interrupted = f"the scores are in {options.json}."
+    finally:  # scores that could not be saved are shown all the same
+        print(f"\n{clips.describe()}\n")
+        print(metrics.table(scores))
 
 
 def _publish(options: argparse.Namespace) -> None:
+    check_counts(clips=options.clips)
+
     from vidlib import runs
     from vidlib.machine import use_threads
 
@@ -147,27 +166,35 @@ def _publish(options: argparse.Namespace) -> None:
     shipped = runs.publish_run(
         options.run_folder, options.name, clips=options.clips, digits=options.digits, device=options.device
     )
+    options.interrupted = f"{shipped} is shipped."
     print(f"{shipped}\n\n{shipped.with_suffix('.md').read_text(encoding='utf-8')}")
 
 
 def _run(options: argparse.Namespace) -> None:
     from vidlib.batch import run
 
-    profile = options.file or options.profile
     if options.file and options.profile:
         raise ValueError("--file and --profile are both given, expected one of them.")
-    parameters = {name: _value(text) for name, text in options.parameters}
-    parameters |= parse_parameters(options.set)
+    profile = _yaml(options.file) if options.file else options.profile or "laptop"
+    parameters = parse_parameters([*("=".join(pair) for pair in options.parameters), *options.set])
     if options.notebook is None:
         if options.output:
             raise ValueError(
                 "--output names one executed notebook, and all are to run: name the notebook, or use --out."
             )
-        run.run_notebooks(profile or "laptop", options.out, parameters)
+        run.run_notebooks(profile, options.out, parameters)
         return
-    own = {**run.read_profile(profile or "laptop", for_notebook=options.notebook), **parameters}
-    executed = run.run_notebook(options.notebook, options.out, own, target=options.output)
+    own = run.read_profile(profile, for_notebook=options.notebook)
+    if options.file and (others := [name for name in run.read_profile(profile) if name not in own]):
+        print(f"left out, because {options.notebook} has none of them: {', '.join(others)}", file=sys.stderr)
+    executed = run.run_notebook(options.notebook, options.out, {**own, **parameters}, target=options.output)
     print(f"Executed notebook: {executed}")
+
+
+def _yaml(file: str) -> str:
+    if not file.endswith((".yaml", ".yml")):
+        raise ValueError(f"--file is {file!r}, expected a file that ends in .yaml; smoke, laptop, full are --profile.")
+    return file
 
 
 def _sweep(options: argparse.Namespace) -> int:
@@ -181,6 +208,7 @@ def _sweep(options: argparse.Namespace) -> int:
         workers=options.workers,
         scheduler=options.scheduler,
     )
+    options.interrupted = f"{Path(options.out) / 'sweep.csv'} lists all runs."
     failed = [row for row in rows if row["status"] != "done"]
     for row in failed:
         print(f"run {row['run']} failed: {row['error']}")
@@ -200,13 +228,20 @@ def _refresh(options: argparse.Namespace) -> None:
     refresh_notebooks(options.names)
 
 
+class _HelpWithDefaults(argparse.ArgumentDefaultsHelpFormatter):
+    """Help that shows a default where there is one."""
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        shown = action.default not in (None, False) and action.default != []
+        return super()._get_help_string(action) if shown else action.help
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m vidlib", description=__doc__)
     commands = parser.add_subparsers(metavar="command")
 
     def command(name: str, run: Any, interrupted: str, help: str) -> argparse.ArgumentParser:
-        kind = argparse.ArgumentDefaultsHelpFormatter
-        added = commands.add_parser(name, help=help, description=help, formatter_class=kind)
+        added = commands.add_parser(name, help=help, description=help, formatter_class=_HelpWithDefaults)
         added.set_defaults(run=run, interrupted=interrupted)
         return added
 
@@ -233,7 +268,7 @@ def _parser() -> argparse.ArgumentParser:
     publish.add_argument("name", help="under which load_pretrained finds them")
     _add_test_options(publish)
 
-    run = command("run", _run, "the notebooks that are whole lie in the folder of the run; run the command again.",
+    run = command("run", _run, "executed notebooks are whole, *.partial.ipynb shows the rest; run the command again.",
                   "execute one notebook, or all of them and print the result table")  # fmt: skip
     run.add_argument("notebook", nargs="?", help="a notebook; none runs all")
     run.add_argument("--profile", help="smoke, laptop or full; laptop where neither this nor --file is given")
@@ -250,10 +285,10 @@ def _parser() -> argparse.ArgumentParser:
     sweep.add_argument("grid", nargs="+", metavar="NAME=[VALUE,VALUE]")
     sweep.add_argument("--out", default="runs/sweep", help="folder; a second sweep there keeps the runs that are done")
     sweep.add_argument("--profile", default="laptop", help="smoke, laptop, full or a YAML file, for all runs")
-    sweep.add_argument("--workers", type=int, default=2, help="runs at a time on this machine")
+    sweep.add_argument("--workers", type=int, help="runs at a time on this machine; 2 where not given")
     sweep.add_argument("--scheduler", help="address of a Dask scheduler to use instead")
 
-    again = "the notebooks that were finished are saved; run the command again."
+    again = "what was finished is saved, and the rest is as it was; run the command again."
     refresh = command("refresh", _refresh, again, "run notebooks and save their outputs and GIFs in the course")
     refresh.add_argument("names", nargs="*", help="first letters of the notebooks, such as 02; none runs all")
 

@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
+import pickle
 import zipfile
 from collections.abc import Sequence
+from http.client import HTTPException
 from pathlib import Path
 
 import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from vidlib.checks import reason, shown
 from vidlib.files import check_zip, sha256, user_path
 from vidlib.machine import impatient_network
 
 BACKBONES = ("vgg16", "vgg19", "digits")
-
-
 DIGIT_NETWORK = Path(__file__).parent / "pretrained" / "digit-network.safetensors"
-
-
 DIGIT_NETWORK_SHA256 = "00033185a301914448d0b8260ea18bc9fd479173465260031daa27977fefefee"
 
 
@@ -53,7 +52,8 @@ def load_digit_network(path: str | Path | None = None) -> DigitNetwork:
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: it is damaged or holds another network.
+        OSError: it cannot be opened, which says nothing of its contents.
+        ValueError: it is no file of weights or holds another network.
     """
     file, expected = (user_path(path), None) if path is not None else default_weights("digits")
     tensors, _ = read_backbone(file, expected)
@@ -62,7 +62,7 @@ def load_digit_network(path: str | Path | None = None) -> DigitNetwork:
     try:
         network.load_state_dict({name: tensor.float() for name, tensor in tensors.items()}, assign=True)
     except RuntimeError as error:
-        raise RuntimeError(f"{file} does not hold a digit network: give a file of train_digit_network.") from error
+        raise ValueError(f"{file} does not hold a digit network: give a file of train_digit_network.") from error
     return network.eval()
 
 
@@ -85,21 +85,30 @@ def _download(url: str, path: Path, sha256: str, backbone: str) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         with impatient_network():
             torch.hub.download_url_to_file(url, str(path), hash_prefix=sha256)
-    except Exception as error:
+    except (OSError, RuntimeError, HTTPException) as error:  # RuntimeError: what arrived has another hash
         raise RuntimeError(
-            f"The ImageNet weights of {backbone} could not be downloaded to {path} ({error}): connect to the network, "
-            "give a file as weights=..., or use backbone='digits', which is part of this package."
+            f"The ImageNet weights of {backbone} could not be downloaded to {path} ({reason(error)}): connect to the "
+            "network, give a file as weights=..., or use backbone='digits', which is part of this package."
         ) from error
 
 
 def read_backbone(path: Path, expected: str | None) -> tuple[dict[str, Tensor], str]:
-    """The tensors of a weight file and its SHA-256, which must begin as ``expected`` says if that is given."""
+    """The tensors of a weight file and its SHA-256, which must begin as ``expected`` says if that is given.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        OSError: it cannot be opened, which says nothing of its contents.
+        ValueError: another hash, or no file of finite float tensors.
+    """
     if not path.is_file():
         raise FileNotFoundError(
             f"{path} is not a file: give an existing weight file as weights=..., or install the package again if the "
             "file was part of it."
         )
-    found = sha256(path)
+    try:
+        found = sha256(path)
+    except OSError as error:
+        raise OSError(f"{path} cannot be opened ({reason(error)}): see who may read it.") from error
     if expected is not None and not found.startswith(expected):
         raise ValueError(
             f"{path} is truncated or changed (SHA-256 {found[:16]}…, expected {expected[:16]}…): "
@@ -107,14 +116,25 @@ def read_backbone(path: Path, expected: str | None) -> tuple[dict[str, Tensor], 
         )
     try:
         tensors = load_file(path) if path.suffix == ".safetensors" else _read_checked_zip(path)
-        if not all(isinstance(t, Tensor) and t.is_floating_point() and t.isfinite().all() for t in tensors.values()):
-            raise TypeError("not a dict of finite floating-point tensors")
-    except Exception as error:  # each reader, and each kind of damage, raises a type of its own
+        _check_tensors(tensors)
+    except Exception as error:  # each reader, and each kind of file, raises a type of its own
+        # torch writes a page about a pickle that it does not trust or understand
+        why = "more than tensors, or no pickle" if isinstance(error, pickle.UnpicklingError) else reason(error)
         raise ValueError(
-            f"{path} is damaged or no file of weights: expected a dict of float tensors, saved with torch.save or "
-            "safetensors; get it again."
+            f"{path} cannot be read as weights ({why}): expected a dict of float tensors, saved with torch.save or "
+            "safetensors; if it should be one, get it again."
         ) from error
     return tensors, found
+
+
+def _check_tensors(tensors: object) -> None:
+    if not isinstance(tensors, dict):
+        raise ValueError(f"it holds a {type(tensors).__name__}")
+    for name, tensor in tensors.items():
+        if not isinstance(tensor, Tensor) or not tensor.is_floating_point():
+            raise ValueError(f"{name!r} is no float tensor")
+        if not tensor.isfinite().all():
+            raise ValueError(f"{name!r} holds NaN or infinity")
 
 
 def _read_checked_zip(path: Path) -> dict[str, Tensor]:
@@ -124,7 +144,7 @@ def _read_checked_zip(path: Path) -> dict[str, Tensor]:
 
 
 def on_meta(backbone: str) -> nn.Sequential:
-    """The layers of a backbone without memory behind them: nothing is drawn at random that a file could leave in."""
+    """The layers of a backbone without any weights yet: a file that lacks some can then not leave random ones."""
     with torch.device("meta"):
         if backbone == "digits":
             return DigitNetwork().features
@@ -168,11 +188,13 @@ def chosen_layers(
     held = [name for name, index in names.items() if index < reached]
     if asked is None:
         return tuple({name[4]: name for name in held if name[4] in "123"}.values())  # name[4] is the block
-    asked = (asked,) if isinstance(asked, str) else tuple(asked)
+    asked = (asked,) if isinstance(asked, str) else asked
+    if not isinstance(asked, (list, tuple, set, frozenset)):
+        raise ValueError(f"layers is {shown(asked)}, expected a list with some of {', '.join(held)}.")
     if not asked:
         raise ValueError(f"layers is empty, expected one or more of {', '.join(held)}.")
     for name in asked:
-        if name not in names:
+        if not isinstance(name, str) or name not in names:
             raise ValueError(f"{backbone} has no layer {name!r}, expected some of {', '.join(names)}.")
         if name not in held:
             raise ValueError(f"{path} ends at {held[-1]} and cannot give {name!r}: ask for some of {', '.join(held)}.")

@@ -8,6 +8,7 @@ from __future__ import annotations
 import difflib
 import math
 import os
+import re
 from collections.abc import Iterable, Mapping
 from numbers import Integral, Real
 from typing import Any
@@ -36,6 +37,27 @@ def did_you_mean(name: object, known: Iterable[str]) -> str:
     lower = {other.lower(): other for other in known}
     near = difflib.get_close_matches(str(name).lower(), lower, n=1, cutoff=0.5)
     return f"did you mean {lower[near[0]]!r}?" if near else f"expected one of {', '.join(known) or 'none'}."
+
+
+def shown(value: object) -> str:
+    """What came, for a sentence: as code where that is one short line, else its type.
+
+    >>> shown([1.5, "x"]), shown(list(range(100)))
+    ("[1.5, 'x']", 'a list')
+    """
+    text = repr(value)
+    return text if len(text) <= 60 and "\n" not in text else f"a {type(value).__name__}"
+
+
+def reason(error: BaseException) -> str:
+    """Why something failed, in the error's own words on one line, to be put in brackets.
+
+    >>> reason(FileNotFoundError(2, "No such file or directory", "a.png"))
+    'No such file or directory'
+    """
+    lines = str(getattr(error, "strerror", None) or error).strip().splitlines()
+    last = lines[-1].strip().rstrip(".") if lines else type(error).__name__
+    return re.sub(r"^<urlopen error (?:\[Errno -?\d+\] )?(.*)>$", r"\1", last)  # what urllib wraps around it
 
 
 def check_choice(known: Iterable[str], /, **values: object) -> None:

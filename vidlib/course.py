@@ -17,10 +17,10 @@ import numpy as np
 import torch
 
 from vidlib import viz
-from vidlib.checks import check_choice, check_counts
+from vidlib.checks import check_choice, check_counts, check_texts
 from vidlib.digits import SPLITS, describe, load_digits
 from vidlib.exercises.lessons import check
-from vidlib.files import atomic_write
+from vidlib.files import atomic_write, user_path
 from vidlib.machine import choose_device, device_name, use_threads
 from vidlib.recipes import PROFILES
 from vidlib.weights import model_card, package_version
@@ -77,9 +77,14 @@ class Course:
             scores: name of the model to its :class:`vidlib.metrics.Scores`, all on the same clips.
 
         Raises:
-            ValueError: no scores, or scores of different clips.
+            ValueError: no name of a notebook, no scores, or scores of different clips.
             OSError: the file could not be written.
         """
+        check_texts(notebook=notebook)
+        if Path(notebook).name != notebook:
+            raise ValueError(f"notebook is {notebook!r}, expected its name without a folder, such as '02_convlstm'.")
+        if not isinstance(scores, Mapping) or not all(hasattr(score, "data") for score in scores.values()):
+            raise ValueError("scores are something else, expected {name of the model: what evaluate gave}.")
         data = sorted({score.data for score in scores.values()})
         if len(data) != 1:
             raise ValueError(f"scores are of {data}, expected exactly one set of clips: never mix them in a table.")
@@ -114,16 +119,24 @@ def setup(
         seed: for Python, NumPy and torch.
         threads: at most so many CPU threads for torch; ``$VIDLIB_THREADS`` where not given. torch itself keeps to
             ``$OMP_NUM_THREADS``.
-        gifs: folder for GIFs; ``$VIDLIB_GIFS`` where not given, else ``gifs`` under the runs. A relative path starts
-            at the folder of the course, so ``"datavisualization"`` rebuilds the GIFs that are shown there.
+        gifs: folder for GIFs; ``$VIDLIB_GIFS`` where not given, else ``gifs`` under the runs.
+
+    A relative ``gifs``, ``$VIDLIB_GIFS``, ``$VIDLIB_RUNS`` or ``$VIDLIB_DATA`` starts at the folder of the course,
+    because a notebook works in a folder below it: ``"datavisualization"`` rebuilds the GIFs that are shown there.
 
     Raises:
-        ValueError: an unknown profile, a seed or number of threads out of range, or digits that cannot be had.
-        RuntimeError: as :func:`vidlib.digits.load_digits`.
+        ValueError: an unknown profile, a seed or number of threads out of range, something that is no path,
+            or digits that do not exist.
+        OSError, RuntimeError: as :func:`vidlib.digits.load_digits`.
     """
     check_choice(PROFILES, profile=profile)
     check_counts(0, highest=2**32 - 1, seed=seed)
     use_threads(threads)
+    root = project_root()
+    runs = _in_course(root, os.environ.get("VIDLIB_RUNS") or "runs")
+    gif_folder = _in_course(root, os.environ.get("VIDLIB_GIFS") or runs / "gifs" if gifs is None else gifs)
+    if data := os.environ.get("VIDLIB_DATA"):
+        os.environ["VIDLIB_DATA"] = str(_in_course(root, data))  # said once, for all that loads digits from now on
     found = load_digits(digits, "train")
 
     random.seed(seed)
@@ -133,11 +146,8 @@ def setup(
         warnings.filterwarnings("ignore", message=f".*{text}")
     viz.apply_style()
 
-    root = project_root()
-    runs = root / os.environ.get("VIDLIB_RUNS", "runs")
-    gif_folder = root / (gifs or os.environ.get("VIDLIB_GIFS") or runs / "gifs")
     device = choose_device()
-    note = ": MNIST is not on disk and could not be downloaded" if (digits, found.source) == ("auto", "builtin") else ""
+    note = f" ({found.note})" if found.note else ""
     _print_facts({"profile": profile, "digits": describe(found) + note, "device": device_name(device), **_versions()})
     return Course(profile, found.source, device, root, runs, gif_folder)
 
@@ -146,6 +156,12 @@ def project_root() -> Path:
     """The folder of the course, which holds ``notebooks``: the working directory or one above it, else itself."""
     here = Path.cwd()
     return next((p for p in (here, *here.parents) if (p / "notebooks").is_dir() and (p / "vidlib").is_dir()), here)
+
+
+def _in_course(root: Path, path: str | Path) -> Path:
+    """A path that starts at the folder of the course, unless it says otherwise."""
+    whole = user_path(path)  # also finds out whether it is a path
+    return whole if str(path).startswith("~") else root / path
 
 
 def _versions() -> dict[str, str]:

@@ -7,6 +7,7 @@ to tell digits apart, and is shipped with the package.
 from __future__ import annotations
 
 import datetime
+import inspect
 import time
 from pathlib import Path
 from typing import Any
@@ -18,8 +19,9 @@ from torch.nn import functional as F
 from tqdm import tqdm
 
 from vidlib.backbones import DigitNetwork, load_digit_network
+from vidlib.checks import check_counts, check_flags, check_numbers
 from vidlib.digits import Digits, describe, load_digits
-from vidlib.files import atomic_write, sha256
+from vidlib.files import atomic_write, sha256, user_path
 from vidlib.machine import hardware
 
 NAME = "digit-network"
@@ -53,23 +55,26 @@ def train_digit_network(
         progress: whether to show a bar.
 
     Raises:
-        ValueError: digits without labels, or fewer than one batch of them.
+        ValueError: digits without labels or fewer than one batch of them, or a setting out of range.
+        RuntimeError: the loss became NaN or infinite.
         OSError: the files could not be written.
     """
+    out = user_path(out)
+    check_counts(epochs=epochs, batch_size=batch_size)
+    check_counts(0, highest=2**64 - 1, seed=seed)
+    check_numbers(0, open=True, lr=lr)
+    check_flags(progress=progress)
     train, validation, test = (load_digits(digits, split) for split in ("train", "validation", "test"))
     if min(train.labels.min(), validation.labels.min(), test.labels.min()) < 0:
         raise ValueError(f"the digits of {train.source} have no labels: train this network on 'mnist' or 'builtin'.")
-    if len(train) < batch_size or epochs < 1:
-        raise ValueError(
-            f"epochs is {epochs} and batch_size {batch_size}, expected at least 1 epoch and a batch of at most the "
-            f"{len(train):,} training digits."
-        )
+    if batch_size > len(train):
+        raise ValueError(f"batch_size is {batch_size}, expected at most the {len(train):,} training digits.")
     started = time.perf_counter()
     network, epoch = _fit(train, validation, epochs, batch_size, lr, seed, progress)
     balance_filters(network, _as_float(torch.from_numpy(train.images[:2_000])))
     seconds = time.perf_counter() - started
 
-    path = Path(out) / f"{NAME}.safetensors"
+    path = out / f"{NAME}.safetensors"
     with atomic_write(path) as temporary:
         temporary.write_bytes(save({name: tensor.contiguous() for name, tensor in network.state_dict().items()}))
     stored = load_digit_network(path)
@@ -91,6 +96,11 @@ def train_digit_network(
     return card
 
 
+SETTINGS = tuple(  # names that a command line may set
+    name for name in inspect.signature(train_digit_network).parameters if name not in ("out", "digits", "progress")
+)
+
+
 def _fit(
     train: Digits, validation: Digits, epochs: int, batch_size: int, lr: float, seed: int, progress: bool
 ) -> tuple[DigitNetwork, int]:
@@ -108,6 +118,8 @@ def _fit(
         for epoch in range(1, epochs + 1):
             for batch in torch.randperm(len(train), generator=random)[: steps * batch_size].split(batch_size):
                 loss = F.cross_entropy(network(_shifted(images[batch], random)), labels[batch])
+                if not loss.isfinite():
+                    raise RuntimeError(f"the loss is {loss.item()} in epoch {epoch}: train with an lr below {lr:g}.")
                 optimizer.zero_grad()
                 loss.backward()
                 optimizer.step()
@@ -158,7 +170,14 @@ def balance_filters(network: DigitNetwork, images: Tensor) -> None:
 
 @torch.no_grad()
 def accuracy(network: nn.Module, digits: Digits, *, batch_size: int = 500) -> float:
-    """The share of ``digits`` that the network names rightly, from 0 to 1."""
+    """The share of ``digits`` that the network names rightly, from 0 to 1.
+
+    Raises:
+        ValueError: something else than digits with labels.
+    """
+    check_counts(batch_size=batch_size)
+    if not isinstance(digits, Digits) or digits.labels.min() < 0:
+        raise ValueError(f"digits are {type(digits).__name__} without labels, expected labelled Digits.")
     right = 0
     for start in range(0, len(digits), batch_size):
         part = slice(start, start + batch_size)

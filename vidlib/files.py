@@ -11,6 +11,7 @@ import re
 import secrets
 import shutil
 import stat
+import sys
 import tempfile
 import time
 import zipfile
@@ -65,6 +66,7 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
             _remove_leftovers(path)
         with temporary.open("xb") as file:  # for its mode: some writers make files that only their owner may read
             mode = os.fstat(file.fileno()).st_mode
+        temporary.unlink()
         yield temporary
         if special:
             _pour(temporary, path)
@@ -80,7 +82,8 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
             raise
         raise RuntimeError(_not_written(named, error)) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # a folder that is a file, for one, was named already
+            temporary.unlink(missing_ok=True)
 
 
 def _not_written(path: str | Path, error: Exception) -> str:
@@ -144,6 +147,13 @@ def write_rows(file: str | Path, rows: Sequence[Mapping[str, Any]]) -> None:
         writer = csv.DictWriter(stream, list(rows[0]))
         writer.writeheader()
         writer.writerows(rows)
+
+
+def print_anywhere() -> None:
+    """Let what is printed from here on survive a terminal that cannot write it: an arrow becomes a question mark."""
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(AttributeError):  # a notebook's streams take every character
+            stream.reconfigure(errors="replace")
 
 
 def check_zip(path: str | Path) -> None:

@@ -11,9 +11,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import operator
 from collections.abc import Sequence
+from http.client import HTTPException
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -22,8 +24,10 @@ from numpy.lib.stride_tricks import sliding_window_view
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from vidlib.checks import check_counts
+from vidlib.checks import check_counts, check_flags, reason, shown
 from vidlib.digits import SIZE, SPLITS, Digits, data_folder, describe, load_digits
+from vidlib.files import user_path
+from vidlib.machine import choose_device, impatient_network
 from vidlib.video import to_float
 
 CANVAS = 64  # height and width of a frame in pixels
@@ -35,6 +39,7 @@ _STRIP = (SIZE - 1) * CANVAS + SIZE
 _CACHED = 16  # clips pasted together on a CPU: 1.3 MB, which its cache holds
 OFFICIAL_MD5 = "be083ec986bfe91a449d63653c411eb2"
 VALIDATION_SEED, TEST_SEED = 1, 2
+_CPU = torch.device("cpu")
 _WORDS = 4  # random numbers of one digit: which image, x, y, angle
 
 
@@ -74,12 +79,33 @@ def step(position: np.ndarray, velocity: np.ndarray) -> tuple[np.ndarray, np.nda
     Returns:
         the new position, the new velocity, and ``(..., 2)`` bool: which component hit an edge.
 
+    Raises:
+        ValueError: no arrays of finite numbers, or arrays of two shapes.
+
     >>> step(np.array([0.95, 0.5]), np.array([0.1, 0.0]))
     (array([1. , 0.5]), array([-0.1,  0. ]), array([ True, False]))
     """
+    position, velocity = _numbers(position, "position"), _numbers(velocity, "velocity")
+    if position.shape != velocity.shape:
+        raise ValueError(f"position has shape {position.shape} and velocity {velocity.shape}, expected the same.")
+    return _step(position, velocity)
+
+
+def _step(position: np.ndarray, velocity: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     moved = position + velocity
     hit = (moved <= 0) | (moved >= 1)
     return np.minimum(np.maximum(moved, 0), 1), np.where(hit, -velocity, velocity), hit
+
+
+def _numbers(values: Any, name: str) -> np.ndarray:
+    try:
+        found = np.asarray(values)
+    except (TypeError, ValueError, RuntimeError) as error:  # a ragged list; a tensor on another device
+        raise ValueError(f"{name} cannot be read ({reason(error)}), expected an array (..., 2) of numbers.") from error
+    if found.dtype.kind not in "fiu" or not np.isfinite(found).all():
+        came = "NaN or infinity" if found.dtype.kind == "f" else type(values).__name__
+        raise ValueError(f"{name} holds {came}, expected an array (..., 2) of finite numbers.")
+    return found
 
 
 def paste(images: Tensor, trajectories: Trajectories) -> Tensor:
@@ -91,7 +117,16 @@ def paste(images: Tensor, trajectories: Trajectories) -> Tensor:
 
     Returns:
         ``(B, T, 1, 64, 64)`` uint8.
+
+    Raises:
+        ValueError: images or trajectories of another type or shape, a digit that is not among the images, or a place
+            off the canvas.
     """
+    _check_paste(images, trajectories)
+    return _paste(images, trajectories)
+
+
+def _paste(images: Tensor, trajectories: Trajectories) -> Tensor:
     if images.device.type != "cpu":
         return _paste_on_device(images, trajectories)
     clips, count, frames, _ = trajectories.positions.shape
@@ -112,6 +147,25 @@ def paste(images: Tensor, trajectories: Trajectories) -> Tensor:
                 below = windows[place]
                 windows[place] = np.maximum(below, strips[:, digit], out=below)
     return torch.from_numpy(canvas).view(clips, frames, 1, CANVAS, CANVAS)
+
+
+def _check_paste(images: Any, trajectories: Any) -> None:
+    if not isinstance(images, Tensor) or images.dtype != torch.uint8 or images.shape[1:] != (SIZE, SIZE):
+        came = f"{images.dtype} {tuple(images.shape)}" if isinstance(images, Tensor) else type(images).__name__
+        raise ValueError(f"images are {came}, expected a torch.uint8 tensor (N, {SIZE}, {SIZE}).")
+    if not isinstance(trajectories, Trajectories):
+        raise ValueError(
+            f"trajectories are a {type(trajectories).__name__}, expected what trajectories(indices) gives."
+        )
+    digits, places = trajectories.digits, trajectories.positions
+    whole = all(isinstance(array, np.ndarray) and array.dtype.kind in "iu" for array in (digits, places))
+    if not whole or digits.ndim != 2 or places.ndim != 4 or places.shape[:2] != digits.shape or places.shape[3] != 2:
+        raise ValueError(
+            "trajectories have other shapes, expected whole numbers: digits (B, n), positions (B, n, T, 2)."
+        )
+    for name, array, count in (("digits", digits, len(images)), ("positions", places, FREE_RANGE + 1)):
+        if array.size and not 0 <= array.min() <= array.max() < count:
+            raise ValueError(f"{name} are from {array.min()} to {array.max()}, expected 0 to {count - 1}.")
 
 
 def _paste_on_device(images: Tensor, trajectories: Trajectories) -> Tensor:
@@ -140,16 +194,16 @@ class MovingMNIST(Dataset):
     Args:
         length: number of clips.
         digits: ``"mnist"``, ``"builtin"``, ``"auto"``, a folder of images, or loaded :class:`Digits`.
-        split: ``"train"``, ``"validation"`` or ``"test"``.
-        seed: non-negative integer.
+        split: ``"train"``, ``"validation"`` or ``"test"``; that of loaded digits where they are handed over.
+        seed: a whole number from 0 to 2⁶⁴ - 1.
         n_digits: digits on the canvas.
         frames: frames in a clip.
 
     Raises:
-        ValueError: a number out of range, or digits that cannot be had.
+        ValueError: a number out of range, digits that cannot be had, or indices that are no whole numbers.
         IndexError: a clip that is not in the set.
 
-    ``clips[i]`` is ``(frames, 1, 64, 64)`` uint8.
+    ``clips[i]`` is ``(frames, 1, 64, 64)`` uint8, and ``clips[2:6]`` is ``(4, frames, 1, 64, 64)``.
     """
 
     def __init__(
@@ -164,16 +218,25 @@ class MovingMNIST(Dataset):
     ) -> None:
         check_counts(length=length, n_digits=n_digits, frames=frames)
         check_counts(0, highest=2**64 - 1, seed=seed)  # a larger one would be the seed of another split
+        if isinstance(digits, Digits) and split not in ("train", digits.split):
+            raise ValueError(f"split is {shown(split)} and the digits are of the {digits.split} split: leave it out.")
         self.digits = digits if isinstance(digits, Digits) else load_digits(digits, split)
         self.split = self.digits.split
         self.seed, self.n_digits, self.frames = int(seed), int(n_digits), int(frames)
         self._length = int(length)
-        self._images = {torch.device("cpu"): torch.from_numpy(self.digits.images)}
+        self._images = {_CPU: torch.from_numpy(self.digits.images)}
 
     def __len__(self) -> int:
         return self._length
 
-    def __getitem__(self, index: int) -> Tensor:
+    def __getitem__(self, index: int | slice) -> Tensor:
+        if isinstance(index, slice):
+            try:
+                return self.batch(range(*index.indices(len(self))))
+            except TypeError as error:
+                raise ValueError(f"clips are {index}, expected whole numbers in a slice.") from error
+        if np.ndim(index):
+            raise ValueError("clips[...] takes a whole number or a slice: use clips.batch for a list of them.")
         return self.batch([index])[0]
 
     def __getitems__(self, indices: Sequence[int]) -> list[Tensor]:
@@ -181,14 +244,24 @@ class MovingMNIST(Dataset):
         return list(self.batch(indices))  # a list, because the loader's default collate cannot stack a tensor
 
     def batch(self, indices: Sequence[int] | range, device: torch.device | str | None = None) -> Tensor:
-        """Clips as one ``(B, frames, 1, 64, 64)`` uint8 tensor, pasted on ``device``."""
-        device = torch.device(device or "cpu")
+        """Clips as one ``(B, frames, 1, 64, 64)`` uint8 tensor, pasted on ``device`` (``None``: the CPU).
+
+        Raises:
+            ValueError: no indices, or something else than whole numbers; an unknown device.
+            IndexError: a clip that is not in the set.
+        """
+        device = _CPU if device is None or device == _CPU else choose_device(device)
         if device not in self._images:
-            self._images[device] = self._images[torch.device("cpu")].to(device)
-        return paste(self._images[device], self.trajectories(indices))
+            self._images[device] = self._images[_CPU].to(device)
+        return _paste(self._images[device], self.trajectories(indices))
 
     def trajectories(self, indices: Sequence[int] | range) -> Trajectories:
-        """Where the digits are in these clips, without rendering them."""
+        """Where the digits are in these clips, without rendering them.
+
+        Raises:
+            ValueError: no indices, or something else than whole numbers.
+            IndexError: a clip that is not in the set.
+        """
         draws = np.concatenate([self._draws(start, stop) for start, stop in _runs(self._checked(indices))])
         which, start_x, start_y, turn = np.moveaxis(draws, -1, 0)
         position = np.stack([start_x, start_y], axis=-1)
@@ -197,7 +270,7 @@ class MovingMNIST(Dataset):
         path = np.empty((self.frames, *which.shape, 2))
         hits = np.empty(path.shape, bool)
         for frame in range(self.frames):  # a step comes before frame 0 too
-            position, velocity, hits[frame] = step(position, velocity)
+            position, velocity, hits[frame] = _step(position, velocity)
             path[frame] = position
         corners = (FREE_RANGE * path).astype(np.int64)  # truncates, as int() does
         bounced = hits[..., 0] | hits[..., 1]
@@ -226,14 +299,28 @@ class MovingMNIST(Dataset):
         return (words >> 11).reshape(stop - start, self.n_digits, _WORDS) * 2.0**-53
 
     def _checked(self, indices: Sequence[int] | range) -> np.ndarray:
-        found = np.asarray(indices, dtype=np.int64).reshape(-1)
-        if len(found) == 0:
+        try:
+            found = np.asarray(indices)
+        except (TypeError, ValueError, RuntimeError) as error:  # a ragged list; a tensor on another device
+            raise ValueError(f"indices cannot be read ({reason(error)}), expected a list of whole numbers.") from error
+        if found.ndim == 1 and not found.size:
             raise ValueError("indices are empty, expected at least one clip.")
+        listed = isinstance(indices, (list, tuple))  # numpy would make 1 of True among other numbers
+        each_whole = found.ndim == 1 and all(map(_is_whole, indices)) if listed else found.dtype.kind in "iu"
+        if found.ndim != 1 or not each_whole:
+            raise ValueError(f"indices are {shown(indices)}, expected a list of whole numbers.")
         wrapped = np.where(found < 0, found + len(self), found)
         outside = found[(wrapped < 0) | (wrapped >= len(self))]
         if len(outside):
             raise IndexError(f"clip {outside[0]} is not in a set of {len(self):,} clips.")
-        return wrapped
+        return wrapped.astype(np.int64)
+
+
+def _is_whole(number: Any) -> bool:
+    try:
+        return not isinstance(number, bool) and isinstance(operator.index(number), int)
+    except TypeError:
+        return False
 
 
 def test_clips(digits: str | Path = "auto", length: int = 10_000) -> MovingMNIST:
@@ -260,27 +347,43 @@ def official_test_set(root: str | Path | None = None, *, download: bool = True) 
         ``(clips, 20, 1, 64, 64)`` uint8, read-only, read from disk where it is touched.
 
     Raises:
-        RuntimeError: the file is missing, damaged or cannot be downloaded.
+        ValueError: a root that is no path.
+        OSError: the file cannot be read, which says nothing of its contents.
+        RuntimeError: it is missing, damaged or cannot be downloaded.
     """
     from torchvision.datasets import MovingMNIST as Official
     from torchvision.datasets.utils import check_integrity
 
-    root = Path(root) if root is not None else data_folder()
+    check_flags(download=download)
+    root = user_path(root) if root is not None else data_folder()
     file = root / "MovingMNIST" / Official._URL.rpartition("/")[2]
-    if not file.exists() and download:
-        dataset = Official.__new__(Official)  # its constructor would read all 819 MB into memory
-        dataset._base_folder, dataset._filename = str(file.parent), file.name
-        try:
-            dataset.download()
-        except Exception as error:
+    try:
+        if not file.exists() and download:
+            _download_official(file)
+        if not file.exists():
+            raise RuntimeError(f"{file.name} is not in {file.parent}: allow the download, or copy it there.")
+        if not check_integrity(str(file), OFFICIAL_MD5):
             raise RuntimeError(
-                f"{file.name} (819 MB) could not be downloaded: connect to the network, or copy it to {file.parent}."
-            ) from error
-    if not file.exists():
-        raise RuntimeError(f"{file.name} is not in {file.parent}: allow the download, or copy it there.")
-    if not check_integrity(str(file), OFFICIAL_MD5):
-        raise RuntimeError(f"{file} is truncated or changed (its md5 is not {OFFICIAL_MD5}): delete it and load again.")
-    return np.load(file, mmap_mode="r").swapaxes(0, 1)[:, :, None]
+                f"{file} is truncated or changed (its md5 is not {OFFICIAL_MD5}): delete it and load again."
+            )
+        return np.load(file, mmap_mode="r").swapaxes(0, 1)[:, :, None]
+    except OSError as error:
+        raise OSError(f"{file} cannot be read ({reason(error)}): see who may read it.") from error
+
+
+def _download_official(file: Path) -> None:
+    from torchvision.datasets import MovingMNIST as Official
+
+    dataset = Official.__new__(Official)  # its constructor would read all 819 MB into memory
+    dataset._base_folder, dataset._filename = str(file.parent), file.name
+    try:
+        with impatient_network():
+            dataset.download()
+    except (OSError, RuntimeError, HTTPException) as error:
+        raise RuntimeError(
+            f"{file.name} (819 MB) could not be downloaded ({reason(error)}): connect to the network, or copy it to "
+            f"{file.parent}."
+        ) from error
 
 
 def _runs(indices: np.ndarray) -> list[tuple[int, int]]:

@@ -50,9 +50,10 @@ class PerceptualLoss(nn.Module):
             weights hold in each of the first three blocks.
 
     Raises:
-        ValueError: an unknown backbone or layer, a layer that the weights do not reach, a weight file that is damaged
-            or belongs to another network; when called, bad frames.
+        ValueError: an unknown backbone or layer, a layer that the weights do not reach, a weight file that cannot be
+            read as one or belongs to another network; when called, bad frames.
         FileNotFoundError: no such weight file.
+        OSError: it cannot be opened, which says nothing of its contents.
         RuntimeError: torchvision's weights cannot be downloaded. There are never random filters instead.
     """
 
@@ -138,17 +139,21 @@ class PerceptualMSE(nn.Module):
         perceptual: the distance.
 
     Raises:
-        ValueError: a negative weight.
+        ValueError: a weight below 0 or no number, or another distance; when called, bad frames.
     """
 
     def __init__(self, weight: float, perceptual: PerceptualLoss) -> None:
         super().__init__()
         check_numbers(0, weight=weight)
+        if not isinstance(perceptual, PerceptualLoss):
+            raise ValueError(f"perceptual is a {type(perceptual).__name__}, expected a PerceptualLoss.")
         self.weight, self.perceptual = weight, perceptual
 
     def forward(self, prediction: Tensor, truth: Tensor) -> Tensor:
-        self.to(prediction.device)
-        return F.mse_loss(prediction, truth) + self.weight * self.perceptual(prediction, truth)
+        if isinstance(prediction, Tensor):
+            self.to(prediction.device)
+        distance = self.perceptual(prediction, truth)  # checks both first
+        return F.mse_loss(prediction, truth) + self.weight * distance
 
     def describe(self) -> str:
         """In words: λ, backbone, layers and which weights."""

@@ -88,7 +88,7 @@ class TrainSettings:
         check_numbers(0, 1, warmup=self.warmup, cooldown=self.cooldown)
         check_numbers(0, 1, ema=self.ema)
         if self.ema == 1:
-            raise ValueError("ema is 1, expected a number below 1: the average would stay as it began.")
+            raise ValueError(f"ema is {self.ema}, expected a number below 1: the average would stay as it began.")
 
 
 def fit(
@@ -154,6 +154,9 @@ def fit(
                     "validation_mse": validation_mse(run.averaged, validation, batch_size=max(settings.batch_size, 16))
                 }
                 run.end_epoch(row, facts)
+                bar.set_postfix(
+                    epoch=f"{row['epoch']}/{settings.epochs}", validation_mse=f"{row['validation_mse']:.1f}"
+                )
                 if accelerator.is_main_process:
                     run.save(out)
                 if on_epoch:
@@ -190,6 +193,7 @@ class _Run:
                 "make the batch smaller or the epoch longer."
             )
         self.rates = [learning_rates(optimizer, settings, self.steps_per_epoch) for optimizer in self.optimizers]
+        self.fingerprint = train.fingerprint()
         self.history: History = []
         self.facts: dict[str, Any] | None = None
         self.best: dict[str, Tensor] = {}
@@ -265,7 +269,7 @@ class _Run:
                 "learning rate in another folder."
             )
         self.history.append(row)
-        self.facts = None if facts is None else dict(facts)
+        self.facts = None if facts is None else json.loads(json.dumps(facts))  # plain values: nothing else is loaded
         if row["validation_mse"] <= min(r["validation_mse"] for r in self.history):
             self.best = {key: value.detach().to("cpu", copy=True) for key, value in self.averaged.state_dict().items()}
 
@@ -289,7 +293,7 @@ class _Run:
             "processes": self.accelerator.num_processes,
             "model": type(self.model).__name__,
             "config": json.dumps(getattr(self.model, "config", None), sort_keys=True),
-            "train": self.train.fingerprint(),
+            "train": self.fingerprint,
             "loss": loss,
         }  # fmt: skip
 
@@ -442,8 +446,7 @@ def _check_arguments(model, train: Clips, validation: Clips, loss, precision, co
         raise ValueError(f"loss is {loss!r}, expected a function of prediction and truth.")
     if not any(parameter.requires_grad for parameter in model.parameters()):
         raise ValueError(f"{type(model).__name__} has no weights to train, expected at least one parameter.")
-    for clips in (train, validation):
-        _pair(clips, range(1), model, torch.device("cpu"))  # a mistake in them costs no epoch
+    _pair(validation, range(1), model, torch.device("cpu"))  # a mistake in them costs no epoch
 
 
 def _pair(clips: Clips, indices: range, model: nn.Module, device: torch.device) -> tuple[Tensor, Tensor]:

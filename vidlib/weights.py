@@ -260,8 +260,8 @@ def _index(folder: Path | None = None) -> dict[str, dict[str, str]]:
 def _pretrained_file(name: str) -> Path:
     index = _index()
     if name not in index:
-        known = f"The shipped models are {', '.join(sorted(index))}." if index else "No model is shipped in this copy."
-        raise ValueError(f"no shipped model is called {name!r}, {did_you_mean(name, index)} {known}")
+        hint = did_you_mean(name, sorted(index)) if index else "and this copy of the course ships none."
+        raise ValueError(f"no shipped model is called {name!r}, {hint}")
     path = PRETRAINED / index[name]["file"]
     if not path.is_file():
         raise FileNotFoundError(f"the weights of {name} are not at {path}: install the package or clone again.")

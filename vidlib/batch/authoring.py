@@ -6,7 +6,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from vidlib.batch.run import environment, jobs, notebooks, read_profile, run_notebook, run_notebooks
+from vidlib.batch.run import (
+    environment,
+    folder_path,
+    jobs,
+    notebooks,
+    papermill_path,
+    read_profile,
+    run_notebook,
+    run_notebooks,
+)
 from vidlib.files import atomic_write
 
 _SHOWN_GIFS = ("VIDLIB_GIFS", "datavisualization")  # set for kernels that shall write what README and notebooks show
@@ -21,13 +30,15 @@ def refresh_notebooks(names: Sequence[str] = (), out: str | Path = "runs/refresh
 
     Raises:
         ValueError: no notebook of that name.
-        NotebookFailed: as :func:`run_notebook`; that notebook is left as it was.
+        NotebookFailed, RuntimeError: as :func:`run_notebook`; that notebook is left as it was.
     """
     import nbformat
 
-    chosen = [path for path in notebooks() if not names or path.name.startswith(tuple(names))]
-    if not chosen:
-        raise ValueError(f"no notebook begins with {' or '.join(names)}: there are {[p.stem for p in notebooks()]}.")
+    names, course = [names] if isinstance(names, str) else list(names), notebooks()
+    for name in names:
+        if not (name and any(path.name.startswith(name) for path in course)):
+            raise ValueError(f"no notebook begins with {name!r}: there are {', '.join(p.stem for p in course)}.")
+    chosen = [path for path in course if not names or path.name.startswith(tuple(names))]
     for path in chosen:
         with environment(*_SHOWN_GIFS):
             executed = nbformat.read(run_notebook(path, out, progress=progress), as_version=4)
@@ -72,10 +83,10 @@ def prepare_notebooks(profile: str | Path, out: str | Path) -> list[Path]:
     """
     import papermill
 
-    out = Path(out).resolve()
+    out = folder_path(out)
     out.mkdir(parents=True, exist_ok=True)
     targets = []
     for path, own in jobs(read_profile(profile)):
         targets.append(out / path.name)
-        papermill.execute_notebook(path, targets[-1], own, prepare_only=True)
+        papermill.execute_notebook(papermill_path(path), papermill_path(targets[-1]), own, prepare_only=True)
     return targets

@@ -1,7 +1,8 @@
 """Notebooks as batch jobs: parameters checked before anything runs, and profiles.
 
-papermill executes the notebooks. This room adds what a batch job needs: a misspelt or mistyped parameter is one
-sentence before the first cell, and every run writes to its own folder.
+papermill executes the notebooks. This room adds what a batch job needs: a misspelt, mistyped or impossible parameter
+is one sentence before the first cell, every run writes to its own folder, and an executed notebook is whole or not
+there.
 """
 
 from __future__ import annotations
@@ -9,19 +10,22 @@ from __future__ import annotations
 import itertools
 import json
 import os
+import shutil
 import threading
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-from vidlib.checks import did_you_mean
+from vidlib.files import atomic_write, only_writer, user_path
+from vidlib.parameters import Declared, absolute_paths, check_parameters, unknown
 
 NOTEBOOKS = Path(__file__).resolve().parents[2] / "notebooks"
 # Kernels learn from this variable where to write; unset, they write to `runs` in the checkout.
 RUNS_VARIABLE = "VIDLIB_RUNS"
+_DATA_VARIABLE = "VIDLIB_DATA"
 
-# That variable is set in the environment of this process, which its threads share: one run at a time in a process.
+# Those variables are set in the environment of this process, which its threads share: one run at a time in a process.
 _one_at_a_time = threading.Lock()
 
 
@@ -41,91 +45,118 @@ def notebooks() -> list[Path]:
     return found
 
 
-def read_profile(profile: str | Path) -> dict[str, Any]:
+def read_profile(profile: str | Path, *, for_notebook: str | Path | None = None) -> dict[str, Any]:
     """The parameters of a profile: ``"laptop"`` (the notebooks' defaults), a name in ``notebooks/profiles`` or a file.
 
-    Raises:
-        ValueError: no such profile, or a file that does not map names to values.
-    """
-    from papermill.iorw import read_yaml_file
+    Args:
+        for_notebook: leave out what belongs to other notebooks of the course and this one does not declare.
 
-    if profile == "laptop":
+    Raises:
+        ValueError: no such profile, a file that does not map names to values, or a name that no notebook declares.
+        FileNotFoundError: a profile of the course, without the course.
+    """
+    values = _profile_values(profile)
+    if for_notebook is None:
+        return values
+    own = declared(for_notebook)
+    others = set(itertools.chain.from_iterable(map(declared, NOTEBOOKS.glob("[0-9][0-9]_*.ipynb"))))
+    for name in values:
+        if name not in own and name not in others:
+            raise ValueError(unknown(name, own, Path(for_notebook).name))
+    return {name: value for name, value in values.items() if name in own}
+
+
+def _profile_values(profile: str | Path) -> dict[str, Any]:
+    import yaml
+
+    if str(profile) == "laptop":
         return {}
-    file = Path(profile)
-    if file.suffix not in {".yaml", ".yml"}:
+    if Path(profile).suffix in {".yaml", ".yml"}:
+        file = user_path(profile)
+    else:
+        notebooks()  # or the sentence that there are none
         file = NOTEBOOKS / "profiles" / f"{profile}.yaml"
     if not file.is_file():
         names = sorted(["laptop", *(p.stem for p in (NOTEBOOKS / "profiles").glob("*.yaml"))])
         raise ValueError(f"unknown profile {str(profile)!r}, expected {', '.join(names)} or an existing YAML file.")
-    values = read_yaml_file(str(file))
+    try:
+        values = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        reason = " ".join(str(error).split())
+        raise ValueError(f"{file} is no YAML ({reason}), expected lines like 'EPOCHS: 2'.") from error
     if not isinstance(values, dict):
         raise ValueError(f"{file} holds a {type(values).__name__}, expected lines like 'EPOCHS: 2'.")
     return values
 
 
-def check_parameters(notebook: str | Path, parameters: Mapping[str, Any]) -> None:
-    """Raise unless the notebook declares every one of these parameters with a type that takes the value.
+def declared(notebook: str | Path) -> dict[str, Declared]:
+    """The parameters that a notebook declares.
 
     Raises:
-        ValueError: an unknown name (the nearest known one is suggested) or a value of another type.
+        FileNotFoundError: no such notebook.
+        ValueError: a file that is no notebook.
+    """
+    import papermill
+
+    path = user_path(notebook)
+    if not path.is_file():
+        raise FileNotFoundError(f"{notebook} does not exist, expected the path of a notebook.")
+    if path.suffix != ".ipynb":
+        raise ValueError(f"{notebook} is no notebook, expected a name that ends in .ipynb.")
+    try:
+        found = papermill.inspect_notebook(papermill_path(path))
+    except (ValueError, KeyError, AttributeError, TypeError) as error:  # what nbformat raises on other contents
+        raise ValueError(f"{notebook} cannot be read as a notebook ({_first_line(error)}).") from error
+    return {name: Declared(p["inferred_type_name"], p["default"], p["help"]) for name, p in found.items()}
+
+
+def papermill_path(path: Path) -> str:
+    """A path for papermill, which would fill in what stands between braces."""
+    return str(path).replace("{", "{{").replace("}", "}}")
+
+
+def checked(notebook: str | Path, parameters: Mapping[str, Any] | None) -> dict[str, Any]:
+    """The parameters for a notebook, paths made whole.
+
+    Raises:
+        ValueError: an unknown name (the nearest known one is suggested), a value of another type or an impossible one.
         FileNotFoundError: no such notebook.
     """
-    declared = _declared(notebook)
-    for name, value in parameters.items():
-        if name not in declared:
-            raise ValueError(f"{_unknown(name, declared)} in {Path(notebook).name}.")
-        annotation = declared[name]["inferred_type_name"]
-        if not _fits(value, annotation):
-            raise ValueError(_mistyped(name, value, annotation, declared[name]["help"]))
+    found = absolute_paths(parameters or {})
+    check_parameters(declared(notebook), found, Path(notebook).name)
+    return found
 
 
 def run_notebook(
-    notebook: str | Path, out: str | Path, parameters: Mapping[str, Any] | None = None, *, progress: bool = True
+    notebook: str | Path,
+    out: str | Path,
+    parameters: Mapping[str, Any] | None = None,
+    *,
+    target: str | Path | None = None,
+    progress: bool = True,
 ) -> Path:
     """Execute one notebook with checked parameters; whatever it writes lands under ``out``.
 
+    Args:
+        notebook: the notebook; relative paths in it start at its own folder, as in JupyterLab.
+        out: folder of the run. While it runs, ``out/<name>.partial.ipynb`` shows how far it is.
+        parameters: in which a relative path starts at the present working directory.
+        target: the executed notebook, if not ``out/<name>.ipynb``; it is replaced when the run is whole.
+
     Returns:
-        The executed notebook, ``out/<name>.ipynb``, written cell by cell.
+        The executed notebook.
 
     Raises:
-        ValueError: an unknown or mistyped parameter; nothing has run then.
+        ValueError: an unknown, mistyped or impossible parameter, or a target that cannot be; nothing has run then.
         FileNotFoundError: no such notebook.
-        NotebookFailed: a cell raised, or the kernel died.
+        NotebookFailed: a cell raised, or the kernel died; the partial notebook is kept, and the old one as it was.
+        RuntimeError: another run writes into ``out``.
     """
-    import papermill
-    from nbclient.exceptions import DeadKernelError
-
-    notebook, out = Path(notebook).resolve(), Path(out).resolve()
-    check_parameters(notebook, parameters or {})
-    out.mkdir(parents=True, exist_ok=True)
-    target = out / notebook.name
-    if target == notebook:
-        raise ValueError(
-            f"{out} is the notebook's own folder, expected another one: the run would overwrite its source."
-        )
-    try:
-        with _one_at_a_time, environment(RUNS_VARIABLE, str(out)):
-            papermill.execute_notebook(
-                notebook,
-                target,
-                dict(parameters or {}),
-                cwd=notebook.parent,  # relative paths mean the same as in JupyterLab
-                kernel_name="python3",  # this environment's kernel, whatever the one that saved the file was called
-                progress_bar=progress,
-                # the kernel listens on this machine only, and would warn into the progress bar that it does not encrypt
-                extra_arguments=["--IPKernelApp.log_level=ERROR"],
-            )
-    except papermill.PapermillExecutionError as error:
-        raise NotebookFailed(
-            f"{notebook.name} stopped in cell [{error.exec_count}] with {error.ename}: {error.evalue} "
-            f"(executed up to there: {target})"
-        ) from error
-    except DeadKernelError as error:
-        raise NotebookFailed(
-            f"The kernel of {notebook.name} died, most often for want of memory: try profile smoke "
-            f"(executed up to there: {target})"
-        ) from error
-    return target
+    own = checked(notebook, parameters)
+    notebook, out = user_path(notebook), folder_path(out)
+    target = _target(notebook, out / notebook.name if target is None else user_path(target))
+    with only_writer(out, "run"):
+        return _execute(notebook, out, own, target, progress)
 
 
 def run_notebooks(
@@ -143,26 +174,97 @@ def run_notebooks(
         parameters: further parameters, stronger than the profile's. Each notebook gets those it declares.
 
     Raises:
-        ValueError, NotebookFailed: as :func:`run_notebook`; all parameters are checked before the first run.
+        ValueError, NotebookFailed, RuntimeError: as :func:`run_notebook`; all parameters are checked before the first
+            run.
     """
-    out = Path(out).resolve()
     planned = jobs({**read_profile(profile), **(parameters or {})})
-    _forget_scores(out, [path for path, _ in planned])
-    executed = []
-    for number, (path, own) in enumerate(planned, 1):
-        print(f"{path.stem} ({number} of {len(planned)}, profile {profile})", flush=True)
-        executed.append(run_notebook(path, out, own, progress=progress))
+    out = folder_path(out)
+    targets = [_target(path, out / path.name) for path, _ in planned]
+    with only_writer(out, "run"):
+        for number, ((path, own), target) in enumerate(zip(planned, targets, strict=True), 1):
+            print(f"{path.stem} ({number} of {len(planned)}, profile {profile})", flush=True)
+            _execute(path, out, own, target, progress)
     print(f"\n{result_table(out)}\n")
     print(f"Executed notebooks: {out}")
     for gif in sorted(out.rglob("*.gif")):
         print(f"Animation: {gif}")
-    return executed
+    return targets
+
+
+def folder_path(folder: str | Path) -> Path:
+    """The whole path of a folder to write into.
+
+    Raises:
+        ValueError: it is a file.
+    """
+    path = user_path(folder)
+    if path.exists() and not path.is_dir():
+        raise ValueError(f"{path} is a file, expected a folder to write into.")
+    return path
+
+
+def _target(notebook: Path, target: Path) -> Path:
+    if target.is_dir():
+        raise ValueError(f"{target} is a folder, expected the name of the executed notebook.")
+    if os.path.realpath(target) == os.path.realpath(notebook):
+        raise ValueError(f"{target} is the notebook's own file, expected another folder: the run would overwrite it.")
+    return target
+
+
+def _execute(notebook: Path, out: Path, parameters: Mapping[str, Any], target: Path, progress: bool) -> Path:
+    import papermill
+    from jupyter_client.kernelspec import NoSuchKernel
+    from nbclient.exceptions import DeadKernelError
+
+    partial = out / f"{notebook.stem}.partial.ipynb"
+    scores = out / "scores" / f"{notebook.stem}.json"
+    earlier = _version(scores)
+    so_far = f"(executed up to there: {partial})"
+    try:
+        with _one_at_a_time, _kernel_environment(out):
+            papermill.execute_notebook(
+                papermill_path(notebook),
+                papermill_path(partial),
+                dict(parameters),
+                cwd=notebook.parent,  # relative paths mean the same as in JupyterLab
+                kernel_name="python3",  # this environment's kernel, whatever the one that saved the file was called
+                progress_bar=progress,
+                # the kernel listens on this machine only, and would warn into the progress bar that it does not encrypt
+                extra_arguments=["--IPKernelApp.log_level=ERROR"],
+            )
+    except papermill.PapermillExecutionError as error:
+        raise NotebookFailed(
+            f"{notebook.name} stopped in cell [{error.exec_count}] with {error.ename}: {error.evalue} {so_far}"
+        ) from error
+    except DeadKernelError as error:
+        raise NotebookFailed(
+            f"The kernel of {notebook.name} died {so_far}: if the memory was short, try profile smoke."
+        ) from error
+    except NoSuchKernel as error:
+        raise RuntimeError("This Python has no Jupyter kernel: pip install ipykernel.") from error
+    except OSError as error:
+        raise OSError(
+            f"{notebook.name} could not be executed ({error.strerror or _first_line(error)}), {target} is as it was."
+        ) from error
+    with atomic_write(target) as temporary:
+        shutil.copyfile(partial, temporary)
+    partial.unlink()
+    if earlier and _version(scores) == earlier:
+        scores.unlink()  # they are of an earlier run, and this one, now whole, has left none
+    return target
+
+
+def _version(file: Path) -> tuple[int, int] | None:
+    """What changes when a file is written anew; ``None`` without the file."""
+    return (file.stat().st_ino, file.stat().st_mtime_ns) if file.is_file() else None
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 def result_table(out: str | Path) -> str:
     """The scores that the notebooks left in ``out/scores``, as one Markdown table for each test set.
-
-    A notebook writes ``scores/<notebook>.json``: ``{"data": test set, "rows": {name: Scores.to_dict()}}``.
 
     Raises:
         ValueError: a file that holds something else.
@@ -170,65 +272,55 @@ def result_table(out: str | Path) -> str:
     from vidlib.metrics import Scores, table
 
     by_data: dict[str, dict[str, Scores]] = {}
-    for file in sorted(Path(out).glob("scores/*.json")):
+    for file, stored in stored_scores(out):
         try:
-            stored = json.loads(file.read_text(encoding="utf-8"))
             for name, row in stored["rows"].items():
                 scores = Scores.from_dict({**row, "data": row.get("data") or stored["data"]})
                 by_data.setdefault(scores.data, {})[name] = scores
         except (KeyError, AttributeError, TypeError, ValueError) as error:
-            raise ValueError(f"{file} holds no scores of a notebook: delete it and run the notebook again.") from error
+            raise ValueError(_NO_SCORES.format(file)) from error
     return "\n\n".join(map(table, by_data.values())) or f"No notebook left scores in {Path(out) / 'scores'}."
 
 
-def _declared(notebook: str | Path) -> dict[str, dict[str, str]]:
-    import papermill
-
-    if not Path(notebook).is_file():
-        raise FileNotFoundError(f"{notebook} does not exist, expected the path of a notebook.")
-    return papermill.inspect_notebook(notebook)
+_NO_SCORES = "{} holds no scores of a notebook: delete it and run the notebook again."
 
 
-def _unknown(name: str, known: Iterable[str]) -> str:
-    return f"unknown parameter {name!r} ({did_you_mean(name, known).rstrip('.')})"
+def stored_scores(out: str | Path) -> Iterator[tuple[Path, dict[str, Any]]]:
+    """Each file in ``out/scores`` with what it holds.
 
+    A notebook writes ``scores/<notebook>.json``: ``{"data": test set, "rows": {name: Scores.to_dict()}}``.
 
-def _mistyped(name: str, value: Any, annotation: str, meaning: str) -> str:
-    sentence = f"parameter {name!r} is {value!r} ({type(value).__name__}), expected {annotation}"
-    if meaning:
-        sentence += f" ({meaning.strip()})"
-    if annotation == "float" and isinstance(value, str):
-        sentence += ": YAML reads 1e-3 as text, write 1.0e-3"
-    return f"{sentence}."
-
-
-def _fits(value: Any, annotation: str) -> bool:
-    """Whether a value suits an annotation; one that is more than a built-in type is left to the notebook."""
-    kind, _, inner = annotation.rstrip("]").partition("[")  # such as "int" or "list[float]"
-    if kind in ("int", "float"):  # True is an int to Python, and 1 is a fine learning rate
-        return isinstance(value, int if kind == "int" else (int, float)) and not isinstance(value, bool)
-    if kind == "list":
-        return isinstance(value, list) and all(_fits(item, inner) for item in value)
-    return isinstance(value, {"str": str, "bool": bool, "dict": dict}.get(kind, object))
+    Raises:
+        ValueError: a file that holds something else.
+    """
+    for file in sorted(Path(out).glob("scores/*.json")):
+        try:
+            stored = json.loads(file.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise ValueError(_NO_SCORES.format(file)) from error
+        if not (isinstance(stored, dict) and isinstance(stored.get("rows"), dict)):
+            raise ValueError(_NO_SCORES.format(file))
+        yield file, stored
 
 
 def jobs(parameters: Mapping[str, Any]) -> list[tuple[Path, dict[str, Any]]]:
     """Each notebook with those of the parameters that it declares; one that none declares is a mistake."""
-    declared = {path: _declared(path) for path in notebooks()}
-    everywhere = list(dict.fromkeys(itertools.chain.from_iterable(declared.values())))
+    known = {path: declared(path) for path in notebooks()}
+    everywhere = list(dict.fromkeys(itertools.chain.from_iterable(known.values())))
     for name in parameters:
         if name not in everywhere:
-            raise ValueError(f"{_unknown(name, everywhere)} in any notebook.")
-    planned = [(path, {n: v for n, v in parameters.items() if n in names}) for path, names in declared.items()]
-    for path, own in planned:
-        check_parameters(path, own)
-    return planned
+            raise ValueError(unknown(name, everywhere, "any notebook"))
+    return [(path, checked(path, {n: v for n, v in parameters.items() if n in names})) for path, names in known.items()]
 
 
-def _forget_scores(out: Path, paths: Iterable[Path]) -> None:
-    """The table must not show the scores of an earlier run for a notebook that writes none this time."""
-    for path in paths:
-        (out / "scores" / f"{path.stem}.json").unlink(missing_ok=True)
+@contextmanager
+def _kernel_environment(out: Path) -> Iterator[None]:
+    """Kernels write to ``out``, and find the data folder that is meant here: they work in another folder."""
+    with ExitStack() as stack:
+        stack.enter_context(environment(RUNS_VARIABLE, str(out)))
+        if data := os.environ.get(_DATA_VARIABLE):
+            stack.enter_context(environment(_DATA_VARIABLE, str(user_path(data))))
+        yield
 
 
 @contextmanager

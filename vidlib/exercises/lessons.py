@@ -16,7 +16,7 @@ from vidlib.models.convlstm import ConvLSTMCell
 
 
 def check(name: str, answer: object) -> None:
-    """Print what is to be said about an answer: ``not yet``, the first difference and a hint, or ``correct``.
+    """Print whether an answer is right: ``not yet``, the first difference and a hint, or ``correct``.
 
     Never raises, so that Run All reaches the end of a notebook with open exercises.
 
@@ -69,7 +69,8 @@ def _mse_inputs() -> list[tuple]:
 
 
 def _cell_update(i, f, g, o, c) -> tuple[torch.Tensor, torch.Tensor]:
-    cell = ConvLSTMCell(0, c.shape[1])
+    with torch.device("meta"):  # its weights play no part in this half of a step; none are drawn at random
+        cell = ConvLSTMCell(0, c.shape[1])
     return cell.update(torch.cat([i, f, g, o], dim=1), c)
 
 

@@ -1,0 +1,26 @@
+"""What a study leaves behind: a page and its picture beside the script."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from matplotlib.figure import Figure
+
+from vidlib.files import atomic_write, print_anywhere
+
+
+def report(study: str | Path, text: str, figure: Figure, alt: str) -> None:
+    """Write a study's page with its figure, beside its script and named like it; then show the page on screen."""
+    file = Path(study)
+    text += f"\n![{alt}]({file.stem}.png)\n"
+    with atomic_write(file.with_suffix(".md")) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+    with atomic_write(file.with_suffix(".png")) as temporary:
+        figure.savefig(temporary, format="png", dpi=110)
+    show(text)
+
+
+def show(text: str) -> None:
+    """Print a page, on any terminal."""
+    print_anywhere()
+    print(text)
