@@ -46,7 +46,7 @@ def shown(value: object) -> str:
     ("[1.5, 'x']", 'a list')
     """
     text = repr(value)
-    return text if len(text) <= 60 and "\n" not in text else f"a {type(value).__name__}"
+    return kind_of(value) if isinstance(value, type) or len(text) > 60 or "\n" in text else text
 
 
 def reason(error: BaseException) -> str:
@@ -73,7 +73,7 @@ def check_choice(known: Iterable[str], /, **values: object) -> None:
     known = list(known)
     for name, value in values.items():
         if not isinstance(value, str) or value not in known:
-            raise ValueError(f"{name} is {_short(value)}, {did_you_mean(value, known)}")
+            raise ValueError(f"{name} is {shown(value)}, {did_you_mean(value, known)}")
 
 
 def check_counts(lowest: int = 1, /, *, highest: int | None = None, **counts: object) -> None:
@@ -90,7 +90,7 @@ def check_counts(lowest: int = 1, /, *, highest: int | None = None, **counts: ob
     for name, value in counts.items():
         whole = isinstance(value, Integral) and not isinstance(value, bool)
         if not whole or value < lowest or (highest is not None and value > highest):
-            raise ValueError(f"{name} is {_short(value)}, expected a whole number {expected}.")
+            raise ValueError(f"{name} is {shown(value)}, expected a whole number {expected}.")
 
 
 def check_numbers(
@@ -122,7 +122,7 @@ def check_numbers(
     }[math.isinf(lowest), math.isinf(highest)]
     for name, value in values.items():
         if not _is_number(value) or value > highest or value < lowest or (open and value == lowest):
-            raise ValueError(f"{name} is {_short(value)}, expected {expected}.")
+            raise ValueError(f"{name} is {shown(value)}, expected {expected}.")
 
 
 def _is_number(value: object) -> bool:
@@ -144,7 +144,7 @@ def check_flags(**values: object) -> None:
     """
     for name, value in values.items():
         if not isinstance(value, bool):
-            raise ValueError(f"{name} is {_short(value)}, expected True or False.")
+            raise ValueError(f"{name} is {shown(value)}, expected True or False.")
 
 
 def check_kind(kinds: type | tuple[type, ...], expected: str, /, **values: object) -> None:
@@ -163,7 +163,7 @@ def check_kind(kinds: type | tuple[type, ...], expected: str, /, **values: objec
     """
     for name, value in values.items():
         if not isinstance(value, kinds):
-            raise ValueError(f"{name} is {_short(value)}, expected {expected}.")
+            raise ValueError(f"{name} is {shown(value)}, expected {expected}.")
 
 
 def check_path(**paths: object) -> None:
@@ -174,7 +174,7 @@ def check_path(**paths: object) -> None:
     """
     for name, path in paths.items():
         if not isinstance(path, (str, os.PathLike)) or not os.fspath(path):
-            raise ValueError(f"{name} is {_short(path)}, expected a path.")
+            raise ValueError(f"{name} is {shown(path)}, expected a path.")
 
 
 def check_mapping(holds: str, /, **values: object) -> None:
@@ -193,14 +193,8 @@ def check_mapping(holds: str, /, **values: object) -> None:
     for name, value in values.items():
         if not isinstance(value, Mapping) or not value or not all(isinstance(key, str) for key in value):
             raise ValueError(
-                f"{name} is {_short(value)}, expected a dictionary of name → {holds} with at least one entry."
+                f"{name} is {shown(value)}, expected a dictionary of name → {holds} with at least one entry."
             )
-
-
-def _short(value: object) -> str:
-    """A value as code where that is short, else what it is."""
-    text = repr(value)
-    return kind_of(value) if isinstance(value, type) or len(text) > 60 or "\n" in text else text
 
 
 def check_texts(**values: Any) -> None:
@@ -211,4 +205,4 @@ def check_texts(**values: Any) -> None:
     """
     for name, value in values.items():
         if not isinstance(value, str) or not value.strip():
-            raise ValueError(f"{name} is {_short(value)}, expected a text that is not empty.")
+            raise ValueError(f"{name} is {shown(value)}, expected a text that is not empty.")

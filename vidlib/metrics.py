@@ -29,7 +29,7 @@ import torch
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
-from vidlib.checks import check_counts, check_flags, check_kind, check_mapping, check_numbers
+from vidlib.checks import check_counts, check_flags, check_kind, check_mapping, check_numbers, reason
 from vidlib.iterative import rollout
 from vidlib.machine import choose_device, impatient_network
 from vidlib.video import (
@@ -295,7 +295,7 @@ def load_lpips(device: torch.device | str | None = None) -> nn.Module:
     except (OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as error:
         file = Path(torch.hub.get_dir()) / "checkpoints" / "alexnet-owt-7be5be79.pth"
         raise RuntimeError(
-            f"The LPIPS network could not be loaded ({type(error).__name__}: {error}). It needs torchvision's AlexNet "
+            f"The LPIPS network could not be loaded ({reason(error)}). It needs torchvision's AlexNet "
             f"weights, {file}, which {'is there' if file.is_file() else 'is not there and would be downloaded'}: "
             "put a whole file there, or score without lpips."
         ) from error
