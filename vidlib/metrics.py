@@ -84,13 +84,14 @@ class Scores:
 
     def __post_init__(self) -> None:
         check_mapping("number", overall=self.overall)
-        check_mapping("one number per frame", per_frame=self.per_frame)
+        check_kind(Mapping, "a dictionary of name → one number per frame", per_frame=self.per_frame)
         for key, value in self.overall.items():
             if not isinstance(value, Real) or isinstance(value, bool):
                 raise ValueError(f"overall[{key!r}] is {value!r}, expected a number.")
         for key, values in self.per_frame.items():
             check_kind(np.ndarray, "an array (horizon,)", **{f"per_frame[{key!r}]": values})
-        if len(shapes := {values.shape for values in self.per_frame.values()}) > 1 or len(min(shapes)) != 1:
+        shapes = {values.shape for values in self.per_frame.values()}
+        if len(shapes) > 1 or any(len(shape) != 1 for shape in shapes):
             raise ValueError(f"per_frame has shapes {sorted(shapes)}, expected one (horizon,) for all metrics.")
         check_counts(clips=self.clips)
         check_kind(str, "a text", data=self.data, fingerprint=self.fingerprint)
@@ -431,7 +432,7 @@ def table(scores: Mapping[str, Scores]) -> str:
     check_kind(Scores, "the scores of evaluate", **{f"scores[{name!r}]": score for name, score in scores.items()})
     for what, found in {
         "clips": {(score.data, score.fingerprint) for score in scores.values()},
-        "horizons": {len(next(iter(score.per_frame.values()))) for score in scores.values()},
+        "horizons": {len(next(iter(score.per_frame.values()), ())) for score in scores.values()},
     }.items():
         if len(found) > 1:
             named = " and ".join(
