@@ -248,7 +248,10 @@ DOORS: dict[str, tuple[Callable, dict[str, Any], dict[str, tuple]]] = {
         Scores,
         {"overall": {"mse": 1.0}, "per_frame": {"mse": np.ones(2)}, "clips": 3},
         {"overall": (*MAPPING, {"mse": "1"}, {"mse": None}, {"mse": True}), "clips": COUNT, "data": (None, 3, b"a")}
-        | {"per_frame": (*MAPPING, {"mse": 1.0}, {"mse": [1.0]}, {"mse": np.ones((2, 2))}), "fingerprint": (None, 3)},
+        | {
+            "per_frame": (None, [], 3, {"mse": 1.0}, {"mse": [1.0]}, {"mse": np.ones((2, 2))}),
+            "fingerprint": (None, 3),
+        },
     ),
     "choose_device": (choose_device, {}, {"device": DEVICE}),
     "has_compiler": (has_compiler, {}, {"device": DEVICE}),

@@ -8,7 +8,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from vidlib.models.vit import Attention, Block, SwiGLU, VideoTransformer, rotary_angles
+from vidlib.models.vit import Attention, Block, SwiGLU, VideoTransformer, attend, lay_down, rotary_angles
 
 TINY = {
     "past": 4,
@@ -277,3 +277,21 @@ def test_six_layers_of_8x8_patches_are_the_default():
 def test_numbers_that_make_no_model_are_one_sentence(wrong, sentence):
     with pytest.raises(ValueError, match=sentence):
         VideoTransformer(**(TINY | wrong))
+
+
+@pytest.mark.parametrize("shape", [(2, 3, 5, 4), (1, 1, 1, 2), (7, 6)])
+def test_the_plain_attention_is_what_the_fused_one_computes(shape):
+    q, k, v = torch.randn(3, *shape, dtype=torch.float64)
+    mixed, weights = attend(q, k, v)
+    torch.testing.assert_close(mixed, F.scaled_dot_product_attention(q, k, v), rtol=1e-10, atol=1e-12)
+    torch.testing.assert_close(weights @ v, mixed, rtol=0, atol=0)
+    torch.testing.assert_close(weights.sum(-1), torch.ones(shape[:-1], dtype=torch.float64), rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_the_plain_painter_is_the_one_of_half_patches(channels):
+    model, tokens = shaken(VideoTransformer(**(TINY | {"channels": channels}))), random(2, 3, 16, 12)
+    wide = model.widen(model.norm(tokens))  # (2, 3, 16, decoder)
+    maps = wide.flatten(0, 1).transpose(1, 2).unflatten(2, (4, 4))  # (6, decoder, 4, 4)
+    plain = lay_down(maps, *model.brushes()).unflatten(0, (2, 3))
+    torch.testing.assert_close(plain, model.decode(tokens), rtol=1e-10, atol=1e-12)

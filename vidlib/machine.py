@@ -76,9 +76,9 @@ def has_compiler(device: str | torch.device | None = None) -> bool:
 
 def fast_precision(device: str | torch.device | None = None) -> str:
     """What ``precision="auto"`` means there: ``"bf16"`` on a GPU or CPU with units for it, else ``"no"``."""
-    if choose_device(device).type == "cuda":
-        return "bf16" if torch.cuda.is_bf16_supported() else "no"
-    return "bf16" if cpu_has_bf16() else "no"
+    kind = choose_device(device).type
+    has_units = {"cuda": torch.cuda.is_bf16_supported, "cpu": cpu_has_bf16}  # of others nothing is known
+    return "bf16" if kind in has_units and has_units[kind]() else "no"
 
 
 def cpu_has_bf16() -> bool:

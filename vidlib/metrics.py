@@ -29,7 +29,7 @@ import torch
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
-from vidlib.checks import check_counts, check_flags, check_kind, check_mapping, check_numbers
+from vidlib.checks import check_counts, check_flags, check_kind, check_mapping, check_numbers, reason
 from vidlib.iterative import rollout
 from vidlib.machine import choose_device, impatient_network
 from vidlib.video import (
@@ -84,13 +84,14 @@ class Scores:
 
     def __post_init__(self) -> None:
         check_mapping("number", overall=self.overall)
-        check_mapping("one number per frame", per_frame=self.per_frame)
+        check_kind(Mapping, "a dictionary of name → one number per frame", per_frame=self.per_frame)
         for key, value in self.overall.items():
             if not isinstance(value, Real) or isinstance(value, bool):
                 raise ValueError(f"overall[{key!r}] is {value!r}, expected a number.")
         for key, values in self.per_frame.items():
             check_kind(np.ndarray, "an array (horizon,)", **{f"per_frame[{key!r}]": values})
-        if len(shapes := {values.shape for values in self.per_frame.values()}) > 1 or len(min(shapes)) != 1:
+        shapes = {values.shape for values in self.per_frame.values()}
+        if len(shapes) > 1 or any(len(shape) != 1 for shape in shapes):
             raise ValueError(f"per_frame has shapes {sorted(shapes)}, expected one (horizon,) for all metrics.")
         check_counts(clips=self.clips)
         check_kind(str, "a text", data=self.data, fingerprint=self.fingerprint)
@@ -295,7 +296,7 @@ def load_lpips(device: torch.device | str | None = None) -> nn.Module:
     except (OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as error:
         file = Path(torch.hub.get_dir()) / "checkpoints" / "alexnet-owt-7be5be79.pth"
         raise RuntimeError(
-            f"The LPIPS network could not be loaded ({type(error).__name__}: {error}). It needs torchvision's AlexNet "
+            f"The LPIPS network could not be loaded ({reason(error)}). It needs torchvision's AlexNet "
             f"weights, {file}, which {'is there' if file.is_file() else 'is not there and would be downloaded'}: "
             "put a whole file there, or score without lpips."
         ) from error
@@ -431,7 +432,7 @@ def table(scores: Mapping[str, Scores]) -> str:
     check_kind(Scores, "the scores of evaluate", **{f"scores[{name!r}]": score for name, score in scores.items()})
     for what, found in {
         "clips": {(score.data, score.fingerprint) for score in scores.values()},
-        "horizons": {len(next(iter(score.per_frame.values()))) for score in scores.values()},
+        "horizons": {len(next(iter(score.per_frame.values()), ())) for score in scores.values()},
     }.items():
         if len(found) > 1:
             named = " and ".join(

@@ -218,7 +218,7 @@ class _AsClips:
             return self.items.fingerprint()
         found = hashlib.sha256(str(len(self)).encode())
         for index in np.unique(np.linspace(0, len(self) - 1, min(_SAMPLED, len(self))).astype(int)):
-            add_pixels(found, self.batch([int(index)], device="cpu"))
+            add_pixels(found, _checked(self.batch([int(index)], device="cpu"), 1))
         return found.hexdigest()
 
 
@@ -251,6 +251,18 @@ def add_pixels(found: Any, video: Tensor) -> None:
         found.update(f"{tuple(clip.shape)} {clip.dtype}".encode() + clip.contiguous().numpy().tobytes())
 
 
+def _checked(video: Any, count: int) -> Tensor:
+    """What a set of clips gave for ``count`` indices, if it is as many stored clips."""
+    if not isinstance(video, Tensor) or video.dtype != torch.uint8 or video.ndim != 5:
+        came = f"{video.dtype} batches of shape {tuple(video.shape)}" if isinstance(video, Tensor) else kind_of(video)
+        raise ValueError(f"clips come as {came}, expected uint8 clips (T, C, H, W): store pixels as 0..255.")
+    if len(video) != count:
+        raise ValueError(f"batch({count} indices) gave {len(video)} clips, expected one for each index.")
+    if 0 in video.shape:
+        raise ValueError(f"clips have shape {tuple(video.shape[1:])}: one axis is empty, expected pixels in each.")
+    return video
+
+
 def stored_batch(
     clips: Any, indices: Sequence[int] | range, frames: int, device: torch.device | str | None = None
 ) -> Tensor:
@@ -261,14 +273,7 @@ def stored_batch(
     check_counts(frames=frames)
     clips = as_clips(clips)
     indices = _whole_numbers(indices, len(clips))
-    video = clips.batch(indices, device=device)
-    if not isinstance(video, Tensor) or video.dtype != torch.uint8 or video.ndim != 5:
-        came = f"{video.dtype} batches of shape {tuple(video.shape)}" if isinstance(video, Tensor) else kind_of(video)
-        raise ValueError(f"clips come as {came}, expected uint8 clips (T, C, H, W): store pixels as 0..255.")
-    if len(video) != len(indices):
-        raise ValueError(f"batch({len(indices)} indices) gave {len(video)} clips, expected one for each index.")
-    if 0 in video.shape:
-        raise ValueError(f"clips have shape {tuple(video.shape[1:])}: one axis is empty, expected pixels in each.")
+    video = _checked(clips.batch(indices, device=device), len(indices))
     if video.shape[1] < frames:
         raise ValueError(
             f"clips have {video.shape[1]} frames, expected at least past + horizon = {frames}: "

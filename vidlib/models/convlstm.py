@@ -48,7 +48,7 @@ class ConvLSTMCell(nn.Module):
         check_numbers(forget_bias=forget_bias)
         if kernel % 2 == 0:
             raise ValueError(f"kernel is {kernel}, expected an odd number: the map must keep its size.")
-        self.hidden = hidden
+        self.inputs, self.hidden = inputs, hidden
         self.from_input = nn.Conv2d(inputs, 4 * hidden, kernel, padding=kernel // 2, bias=False) if inputs else None
         self.from_state = nn.Conv2d(hidden, 4 * hidden, kernel, padding=kernel // 2)
         for convolution in filter(None, (self.from_input, self.from_state)):
@@ -117,7 +117,7 @@ class ConvLSTMCell(nn.Module):
         elif self.from_input is None:
             raise ValueError(f"inputs is {kind_of(inputs)}, expected None: the layer was made with inputs=0.")
         else:
-            check_shape("inputs", inputs, "B", "T", self.from_input.in_channels, "h", "w")
+            check_shape("inputs", inputs, "B", "T", self.inputs, "h", "w")
         if state is not None or inputs is None:
             if not isinstance(state, tuple) or len(state) != 2:
                 raise ValueError(f"state is {kind_of(state)}, expected H and C, each (B, hidden, h, w).")
