@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import nn
 
+from vidlib import muon
 from vidlib.muon import Muon, orthogonalise
 
 
@@ -28,7 +29,8 @@ def start(*shape: int) -> nn.Parameter:
 
 
 @pytest.mark.parametrize("shape", [(6, 20), (20, 6), (8, 8)])
-def test_a_matrix_moves_as_with_torch(shape):
+def test_a_matrix_moves_as_with_torch(shape, monkeypatch):
+    monkeypatch.setattr(muon, "cpu_has_bf16", lambda: True)
     ours, theirs = start(*shape), start(*shape)
     options = {"lr": 0.1, "weight_decay": 0.2}
     moved = after(Muon([ours], **options), ours, gradients(shape))

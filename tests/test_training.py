@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import csv
 import errno
+import hashlib
 import multiprocessing
 import os
 import signal
@@ -49,6 +50,14 @@ class Clips:
         self.asked.append(index)
         return self.pixels[index]
 
+    def fingerprint(self) -> str:
+        return hashlib.sha256(self.pixels.tobytes()).hexdigest()
+
+    def trained_on(self) -> list[int]:
+        """What was asked for after the one look at the first clip before anything begins."""
+        assert self.asked[0] == 0
+        return self.asked[1:]
+
 
 def tiny(kind: str = "convlstm") -> nn.Module:
     torch.manual_seed(0)
@@ -92,7 +101,7 @@ def killed_run(out: Path, kind: str, optimizer: str) -> None:
     def die(*arguments) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
 
-    train.on_request = lambda number: number == 13 and die()  # clip 6 of 8 of the second epoch: between two steps
+    train.on_request = lambda number: number == 14 and die()  # clip 6 of 8 of the second epoch: between two steps
     run(out, tiny(kind), train, optimizer=optimizer)
 
 
@@ -116,7 +125,7 @@ def test_a_killed_and_resumed_run_equals_an_uninterrupted_one_to_the_bit(tmp_pat
             with torch.no_grad():
                 next(resumed.parameters()).add_(1)  # nor on the weights that it starts with
             history = run(killed, resumed, train, optimizer=optimizer, resume=True)
-            assert train.asked == [*range(10, 18), *range(20, 28)]
+            assert train.trained_on() == [*range(10, 18), *range(20, 28)]
             assert untimed(history) == untimed(run(whole, straight, optimizer=optimizer))
             assert same_weights(resumed.state_dict(), straight.state_dict())
             for part in ("model", "averaged"):
@@ -131,7 +140,7 @@ def test_resuming_a_finished_run_trains_nothing_and_gives_its_model(tmp_path):
     first, second, train = tiny(), tiny(), Clips(100)
     history = run(tmp_path, first)
     assert run(tmp_path, second, train, resume=True) == history
-    assert train.asked == [] and same_weights(first.state_dict(), second.state_dict())
+    assert train.trained_on() == [] and same_weights(first.state_dict(), second.state_dict())
 
 
 def test_resuming_in_a_new_folder_starts(tmp_path):
@@ -149,16 +158,20 @@ def test_a_folder_that_holds_a_run_is_left_alone(tmp_path):
 @pytest.mark.parametrize(
     "changes",
     [
-        {"epochs": 4},
         {"clips_per_epoch": 12},
         {"batch_size": 2},
         {"lr": 0.02},
         {"optimizer": "adamw"},
         {"weight_decay": 0.1},
-        {"warmup": 0.3},
+        {"warmup": 0.4},
         {"clip_norm": 2.0},
         {"ema": 0.9},
         {"train": Clips(99)},
+        {"train": Clips(100, seed=9)},
+        {"validation": Clips(5, seed=9)},
+        {"validation": Clips(6, seed=1)},
+        {"schedule": "constant"},
+        {"loss": F.l1_loss},
         {"model": tiny("transformer")},
         {"config": ConvLSTM(past=2, horizon=2, size=8, patch=4, hidden=[4], kernel=3)},
     ],
@@ -185,21 +198,16 @@ def flip(file: Path) -> None:
     file.write_bytes(content)
 
 
-def foreign(file: Path) -> None:
-    torch.save({"model": {}}, file)
-
-
 @pytest.mark.parametrize(
     "damage",
     [
         flip,
-        foreign,
         lambda file: os.truncate(file, file.stat().st_size // 2),
         lambda file: os.truncate(file, file.stat().st_size - 1),
         lambda file: os.truncate(file, 0),
         lambda file: file.write_text("hello"),
     ],
-    ids=["a bit flipped", "another file of torch", "half", "the last byte missing", "empty", "text"],
+    ids=["a bit flipped", "half", "the last byte missing", "empty", "text"],
 )
 def test_a_damaged_checkpoint_is_one_sentence(tmp_path, damage):
     run(tmp_path, epochs=1)
@@ -213,12 +221,24 @@ def test_a_damaged_checkpoint_is_one_sentence(tmp_path, damage):
 
 
 @pytest.mark.parametrize("damage", [lambda f: os.truncate(f, 100), lambda f: f.unlink()], ids=["truncated", "missing"])
-def test_damaged_best_weights_are_one_sentence(tmp_path, damage):
+@pytest.mark.parametrize("file", ["best.safetensors", "history.csv", "run.json"])
+def test_what_follows_from_the_checkpoint_is_written_again(tmp_path, file, damage):
+    model, again = tiny(), tiny()
+    run(tmp_path, model, epochs=1, facts={"who": "me"})
+    before = contents(tmp_path)
+    damage(tmp_path / file)
+    run(tmp_path, again, epochs=1, resume=True)
+    assert contents(tmp_path) == before and same_weights(model.state_dict(), again.state_dict())
+
+
+def test_the_weights_of_a_run_without_its_checkpoint_are_not_trained_over(tmp_path):
     run(tmp_path, epochs=1)
-    damage(tmp_path / "best.safetensors")
-    with pytest.raises(RuntimeError, match=r"best\.safetensors is missing, truncated or changed: .*\.$") as caught:
-        run(tmp_path, epochs=1, resume=True)
-    assert "\n" not in str(caught.value)
+    (tmp_path / "checkpoint.pt").unlink()
+    before = contents(tmp_path)
+    for resume in (False, True):
+        with pytest.raises(RuntimeError, match="weights of a training whose checkpoint.pt is not there: choose"):
+            run(tmp_path, epochs=1, resume=resume)
+    assert contents(tmp_path) == before
 
 
 def test_two_trainings_into_one_folder_are_an_error(tmp_path):
@@ -236,7 +256,7 @@ def test_a_training_holds_its_folder_while_it_runs(tmp_path):
     train, seen = Clips(100), []
 
     def start_another(number: int) -> None:
-        if number == 12:
+        if number == 13:
             with pytest.raises(RuntimeError, match="Another training writes into"):
                 run(tmp_path, resume=True)
             seen.append(contents(tmp_path).keys())
@@ -267,7 +287,7 @@ class Blowing:
 def test_a_loss_that_is_not_finite_stops_and_loses_nothing(tmp_path, value):
     with pytest.raises(RuntimeError) as caught:
         run(tmp_path / "a", loss=Blowing(3, value))
-    rates = learning_rates(6)
+    rates = learning_rates(6, 2)
     text = str(caught.value)
     assert f"The loss is {value} at step 3 with learning rate {rates[2]:.2e}: " in text
     assert "checkpoint.pt" in text and "epoch 1" in text and "\n" not in text
@@ -285,7 +305,7 @@ def test_a_loss_that_is_not_finite_from_the_start_says_that_there_is_no_checkpoi
 def test_the_first_bad_step_is_named_in_a_long_epoch(tmp_path):
     with pytest.raises(RuntimeError) as caught:
         run(tmp_path, loss=Blowing(7), epochs=1, clips_per_epoch=100)
-    assert f"at step 7 with learning rate {learning_rates(25)[6]:.2e}" in str(caught.value)
+    assert f"at step 7 with learning rate {learning_rates(25, 25)[6]:.2e}" in str(caught.value)
 
 
 class Large(ConvLSTM):
@@ -343,10 +363,10 @@ def test_a_full_disk_keeps_the_last_checkpoint(tmp_path, monkeypatch, failure):
 # What a step does
 
 
-def learning_rates(steps: int, lr: float = 1e-2, rise: float | None = None) -> list[float]:
-    """OneCycleLR over exactly so many steps."""
+def learning_rates(steps: int, steps_per_epoch: int, lr: float = 1e-2) -> list[float]:
+    """OneCycleLR over exactly so many steps, which rises for three tenths of an epoch."""
     optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr)
-    share = max(0.1, 1.5 / steps) if rise is None else rise
+    share = max(0.3 * steps_per_epoch, 1.5) / steps
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimizer, lr, total_steps=steps, pct_start=share, cycle_momentum=False
     )
@@ -379,7 +399,7 @@ def test_the_learning_rate_falls_to_nothing_at_the_last_planned_step(tmp_path, s
     history = run(tmp_path, epochs=epochs, clips_per_epoch=clips)
     rates = [rate for rate, _ in steps]
     if count > 1:  # a single step rises and never falls
-        assert rates == pytest.approx(learning_rates(count)) and max(rates) <= 1e-2
+        assert rates == pytest.approx(learning_rates(count, count // epochs)) and max(rates) <= 1e-2
         assert rates[-1] < 1e-5 * 1e-2
     assert [row["lr"] for row in history] == rates[count // epochs - 1 :: count // epochs]
     assert [row["steps"] for row in history] == list(range(count // epochs, count + 1, count // epochs))
@@ -436,7 +456,8 @@ def taken_by_muon(model: nn.Module) -> dict[str, int]:
     """Names of the parameters that go to Muon and how many matrices each stacks; AdamW must have all others."""
     from accelerate import Accelerator
 
-    _, (rest, muon) = training._prepare(Accelerator(cpu=True), model, "muon", 1e-2, 0.0, False)
+    settings = training.TrainSettings(epochs=1, optimizer="muon")
+    _, (rest, muon) = training._prepare(Accelerator(cpu=True), model, settings, False)
     assert type(muon.optimizer) is Muon and type(rest.optimizer) is torch.optim.AdamW
     names = {id(p): name for name, p in model.named_parameters()}
     chosen = {names[id(p)]: group["stacked"] for group in muon.param_groups for p in group["params"]}
@@ -475,20 +496,20 @@ def test_training_learns(tmp_path, kind, optimizer):
 def test_an_epoch_reads_its_own_clips_and_leaves_a_partial_batch_out(tmp_path):
     train = Clips(100)
     history = run(tmp_path, train=train)
-    assert train.asked == [*range(8), *range(10, 18), *range(20, 28)]
+    assert train.trained_on() == [*range(8), *range(10, 18), *range(20, 28)]
     assert [row["clips"] for row in history] == [8, 16, 24]
 
 
 def test_a_short_set_starts_again(tmp_path):
     train = Clips(7)
     run(tmp_path, train=train)
-    assert train.asked == [i % 7 for i in (*range(8), *range(10, 18), *range(20, 28))]
+    assert train.trained_on() == [i % 7 for i in (*range(8), *range(10, 18), *range(20, 28))]
 
 
 def test_an_epoch_is_the_whole_set_where_nothing_else_is_said(tmp_path):
     train = Clips(8)
     run(tmp_path, train=train, clips_per_epoch=None)
-    assert train.asked == [*range(8)] * 3
+    assert train.trained_on() == [*range(8)] * 3
 
 
 def test_validation_counts_every_clip_once():
@@ -602,10 +623,11 @@ def test_precision_can_change_from_run_to_run(tmp_path):
         ({"clips_per_epoch": 0}, "clips_per_epoch is 0, expected a whole number of at least 1"),
         ({"clips_per_epoch": 3}, "an epoch has 3 clips for batches of 4, .*: make the batch smaller or the epoch long"),
         ({"optimizer": "sgd"}, "optimizer is 'sgd', expected one of adam, adamw, muon"),
-        ({"precision": "fp8"}, "precision is 'fp8', expected one of auto, no, bf16, fp16"),
-        ({"ema": 1.0}, "ema is 1.0, expected"),
+        ({"precision": "fp8"}, "precision is 'fp8', did you mean 'fp16'"),
+        ({"ema": 1.0}, "ema is 1, expected a number below 1"),
         ({"ema": -0.1}, "ema is -0.1, expected"),
-        ({"warmup": 1.5}, "warmup is 1.5, expected"),
+        ({"warmup": -0.5}, "warmup is -0.5, expected"),
+        ({"cooldown": 1.5}, "cooldown is 1.5, expected"),
         ({"lr": -1e-3}, "lr is -0.001, expected"),
         ({"lr": float("nan")}, "lr is nan, expected"),
         ({"clip_norm": 0.0}, "clip_norm is 0.0, expected"),

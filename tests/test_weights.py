@@ -15,6 +15,7 @@ from torch import nn
 from vidlib import weights
 from vidlib.models.convlstm import ConvLSTM
 from vidlib.models.vit import VideoTransformer
+from vidlib.tensors import content_hash
 
 SCORES = {"mse": 60.5, "mae": 120.0, "ssim": 0.8}
 CARD = {
@@ -267,8 +268,8 @@ def rewrite(path: Path, tensors: dict[str, torch.Tensor] | None = None, **change
     """Change the header, or the tensors together with their hash: a well-formed file that says something else."""
     header, found = weights._read(path)
     tensors = found if tensors is None else tensors
-    header = {**header, "weights": weights._body_hash(weights.tensors_to_bytes(tensors)), **changes}
-    save_file(tensors, path, {"vidlib": json.dumps(header)})
+    header = {**header, **changes}
+    save_file(tensors, path, {"vidlib": json.dumps(header | {"sha256": content_hash([tensors, header])})})
 
 
 @pytest.mark.parametrize(
@@ -278,8 +279,8 @@ def rewrite(path: Path, tensors: dict[str, torch.Tensor] | None = None, **change
         ({"config": {"depth": 3}}, "config that tiny does not take .*depth"),
         ({"config": {"width": 0}}, r"config that tiny does not take \(width is 0"),
         ({"config": {"width": 4}}, r"turned has shape \(3, 2\), expected \(4, 2\)"),
-        ({"config": [1]}, "has format 1"),
-        ({"format": 99}, "has format 99, expected 1: update the package"),
+        ({"config": [1]}, "has no config in its header"),
+        ({"format": 99}, "has format 99, expected 2: update the package"),
         ({"tensors": {"turned": torch.zeros(3, 2)}}, "steps is missing"),
         ({"tensors": {**Tiny().state_dict(), "extra": torch.zeros(1)}}, "extra is not part of the model"),
     ],
@@ -381,7 +382,7 @@ def test_unknown_name(tiny, shelf):
     weights.publish(tiny, "other", CARD)
     with pytest.raises(ValueError, match=r"'tiny-convlstn', did you mean 'tiny-convlstm'\? .* other, tiny-convlstm\."):
         weights.load_pretrained("tiny-convlstn")
-    with pytest.raises(ValueError, match=r"'xyz'\. The shipped models are"):
+    with pytest.raises(ValueError, match=r"'xyz', expected one of other, tiny-convlstm\. The shipped models are"):
         weights.load_pretrained("xyz")
 
 
