@@ -377,7 +377,10 @@ def test_a_kill_at_any_write_loses_at_most_an_epoch_and_nothing_contradicts(tmp_
             killer()
             if number > 1 or after:  # what is there can be shipped as it is: card, history and weights are of one epoch
                 run = runs.read_run(out)
-                assert validation_mse(run.model.eval(), validation) == run.best["validation_mse"]
+                found = validation_mse(run.model.eval(), validation)
+                assert found == pytest.approx(run.best["validation_mse"], rel=1e-6)
+                    run.best["validation_mse"], rel=1e-6
+                )
                 card, _ = published(out, tmp_path / "early")
                 assert card["clips_seen"] == run.best["clips"] + sum(row["clips"] for row in whole_before["history"])
                 assert card["epochs"].startswith(f"{run.best['epoch']} of 2, the best of {len(run.history)} ")
@@ -398,7 +401,7 @@ def test_a_kill_while_publishing_leaves_the_old_model_or_an_error_and_can_be_don
         runs.train(recipe("convlstm", "smoke", **TINY | SMALL, seed=seed), tmp_path / f"run-{seed}", **QUIET)
     shelf = tmp_path / "shelf"
     monkeypatch.setattr(weights, "PRETRAINED", shelf)
-    for number in range(1, 6):
+    for number in range(1, 5):  # weights, card, history, index
         for after in (False, True):
             published(tmp_path / "run-0", shelf)
             old, old_history = weights.load_pretrained("tiny").state_dict(), weights.pretrained_history("tiny")
@@ -429,16 +432,21 @@ def other_type(file: Path) -> None:
         save_file({k: v.bfloat16() for k, v in load_file(file).items()}, file)
 
 
+def with_nan(tensors: dict) -> None:
+    first = next(iter(tensors.values()))
+    first[(0,) * first.ndim] = torch.nan
+
+
 def not_a_number(file: Path) -> None:
     if file.suffix == ".pt":
         saved = torch.load(file, weights_only=True)
-        next(iter(saved["best"].values())).view(-1)[0] = torch.nan
+        with_nan(saved["best"])
         torch.save(saved, file)
     else:
         with safe_open(file, "pt") as archive:
             metadata = archive.metadata()
         tensors = load_file(file)
-        next(iter(tensors.values())).view(-1)[0] = torch.nan
+        with_nan(tensors)
         save_file(tensors, file, metadata)
 
 
