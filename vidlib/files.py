@@ -140,14 +140,15 @@ def _alive(process: int) -> bool:
 
 def _pour(source: Path, target: Path) -> None:
     """Copy the bytes into a pipe or device."""
-    if target.is_fifo():
-        try:
-            os.close(os.open(target, os.O_WRONLY | os.O_NONBLOCK))
-        except OSError as error:
-            if error.errno == errno.ENXIO:  # nobody reads: waiting could last for ever
-                return
-            raise
-    with source.open("rb") as reader, target.open("wb") as writer:
+    flags = os.O_WRONLY | (os.O_NONBLOCK if target.is_fifo() else 0)
+    try:
+        number = os.open(target, flags)
+    except OSError as error:
+        if error.errno == errno.ENXIO:  # nobody reads: waiting could last for ever
+            return
+        raise
+    os.set_blocking(number, True)  # kept open: closing would tell the reader that this was all
+    with source.open("rb") as reader, os.fdopen(number, "wb") as writer:
         shutil.copyfileobj(reader, writer)
 
 
