@@ -9,6 +9,7 @@ import hashlib
 import multiprocessing
 import os
 import signal
+import subprocess
 import sys
 import zipfile
 from pathlib import Path
@@ -20,6 +21,7 @@ import torch.nn.functional as F
 from filelock import FileLock
 from safetensors.torch import load_file
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from vidlib import training
 from vidlib.history import read_history
@@ -656,3 +658,209 @@ def test_an_output_folder_that_is_a_file_is_an_error(tmp_path):
     with pytest.raises(OSError, match="file"):
         run(tmp_path / "file")
     assert (tmp_path / "file").read_text() == "mine"
+
+
+# Made longer, moved, and on several processes
+
+
+def test_a_run_of_constant_rate_that_is_made_longer_equals_one_that_was_planned_so(tmp_path):
+    options = {"schedule": "constant", "cooldown": 0, "warmup": 1.6, "optimizer": "muon"}
+    longer, straight = tiny(), tiny()
+    run(tmp_path / "a", tiny(), epochs=1, **options)
+    run(tmp_path / "a", tiny(), epochs=2, resume=True, **options)
+    history = run(tmp_path / "a", longer, epochs=4, resume=True, **options)
+    assert untimed(history) == untimed(run(tmp_path / "b", straight, epochs=4, **options))
+    assert same_weights(longer.state_dict(), straight.state_dict())
+    assert same_weights(checkpoint(tmp_path / "a")["model"], checkpoint(tmp_path / "b")["model"])
+
+
+def test_a_run_of_constant_rate_rises_stays_and_falls_at_its_new_end(tmp_path, steps):
+    options = {"schedule": "constant", "cooldown": 0.5, "warmup": 1, "optimizer": "adam"}
+    run(tmp_path, epochs=2, **options)  # two steps each
+    run(tmp_path, epochs=4, resume=True, **options)
+    shares = [rate / 1e-2 for rate, _ in steps]
+    assert shares == pytest.approx([0.5, 1, 1, 1 - 0.5**0.5, *(1 - (n / 4) ** 0.5 for n in range(4))])
+
+
+def test_a_one_cycle_run_cannot_be_made_longer_and_no_run_shorter(tmp_path):
+    run(tmp_path / "a", epochs=2)
+    with pytest.raises(
+        ValueError, match="epochs=2, this one has 3: a one-cycle schedule ends with its last epoch; onl"
+    ):
+        run(tmp_path / "a", epochs=3, resume=True)
+    run(tmp_path / "b", epochs=2, schedule="constant")
+    with pytest.raises(ValueError, match="has been trained for 2 epochs, expected at most epochs=1: ask for more"):
+        run(tmp_path / "b", epochs=1, schedule="constant", resume=True)
+
+
+PROCESSES = """
+import sys
+import torch
+sys.path[:0] = sys.argv[2:4]
+torch.set_num_threads(1)
+from test_training import Clips, run, tiny
+out, processes = sys.argv[1], int(__import__("os").environ["WORLD_SIZE"])
+run(out + "/two", batch_size=2, epochs=2, ema=0)
+for kept in ("one", "two"):
+    try:
+        run(out + "/" + kept, batch_size=2, epochs=2, ema=0, resume=True)
+    except ValueError as error:
+        assert kept == "one" and "processes=1, this one has 2: resume with as many processes" in str(error), error
+    else:
+        assert kept == "two"
+open(f"{out}/done-{__import__('os').environ['RANK']}", "w").close()
+"""
+
+
+def test_two_processes_train_as_one_with_the_double_batch(tmp_path):
+    (tmp_path / "script.py").write_text(PROCESSES)
+    run(tmp_path / "one", batch_size=2, epochs=2, ema=0)
+    here = Path(__file__).parent
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    command += [str(tmp_path / "script.py"), str(tmp_path), str(here), str(here.parent)]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert ended.returncode == 0, ended.stderr[-3000:]
+    assert all((tmp_path / f"done-{rank}").exists() for rank in (0, 1))
+    model = tiny()
+    history = run(tmp_path / "double", model, batch_size=4, epochs=2, ema=0)
+    for ours, theirs in zip(history, checkpoint(tmp_path / "two")["history"], strict=True):
+        assert ours["lr"] == theirs["lr"] and ours["clips"] == theirs["clips"] and ours["steps"] == theirs["steps"]
+        for name in ("train_loss", "validation_mse"):
+            assert ours[name] == pytest.approx(theirs[name], rel=1e-5)
+    for name, value in checkpoint(tmp_path / "two")["averaged"].items():
+        torch.testing.assert_close(value, checkpoint(tmp_path / "double")["averaged"][name], rtol=1e-4, atol=1e-6)
+    with pytest.raises(
+        ValueError, match="processes=2, this one has 1: resume with as many processes, or start another"
+    ):
+        run(tmp_path / "two", batch_size=2, epochs=2, ema=0, resume=True)
+
+
+# Models of other kinds
+
+
+class Own(nn.Module):
+    """Clips of 2 + 2 frames through whatever layer is given."""
+
+    past = horizon = 2
+
+    def __init__(self, layer: nn.Module) -> None:
+        super().__init__()
+        self.layer = layer
+
+    def forward(self, past):
+        return self.layer(past)
+
+
+class OverTime(nn.Conv3d):
+    def forward(self, past):
+        return super().forward(past.transpose(1, 2)).transpose(1, 2)
+
+
+def tied() -> nn.Module:
+    layers = nn.Sequential(nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 8))
+    layers[2].weight = layers[0].weight
+    return layers
+
+
+def turned() -> nn.Module:
+    layer = nn.Linear(8, 8)
+    layer.weight = nn.Parameter(torch.randn(8, 8).T)
+    return layer
+
+
+def with_buffers() -> nn.Module:
+    layer = nn.Sequential(nn.Flatten(0, 1), nn.BatchNorm2d(1), nn.Unflatten(0, (-1, 2)), nn.Linear(8, 8))
+    layer.register_buffer("mask", torch.full((3, 3), -torch.inf).triu(1))
+    return layer
+
+
+def partly_frozen() -> nn.Module:
+    layers = nn.Sequential(nn.Linear(8, 8), nn.Linear(8, 8))
+    layers[0].requires_grad_(False)
+    return layers
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
+@pytest.mark.parametrize(
+    "layer", [lambda: OverTime(1, 1, 3, padding=1), tied, turned, with_buffers, partly_frozen],
+    ids=["five axes", "tied", "not contiguous", "buffers", "frozen"],
+)  # fmt: skip
+def test_models_of_other_kinds_train_and_resume(tmp_path, layer, optimizer):
+    torch.manual_seed(0)
+    model, again = Own(layer()), Own(layer())
+    before = copy.deepcopy(model.state_dict())
+    straight = copy.deepcopy(model)
+    constant = {"schedule": "constant", "cooldown": 0, "optimizer": optimizer, "weight_decay": 0.1}
+    run(tmp_path / "a", model, epochs=1, **constant)
+    history = run(tmp_path / "a", again, epochs=3, resume=True, **constant)
+    assert untimed(history) == untimed(run(tmp_path / "b", straight, epochs=3, **constant))
+    assert same_weights(again.state_dict(), straight.state_dict())
+    saved = load_file(tmp_path / "a" / "best.safetensors")
+    assert same_weights(saved, again.state_dict())
+    moved = {name for name, value in again.named_parameters() if not torch.equal(value, before[name])}
+    assert moved == {name for name, value in again.named_parameters() if value.requires_grad}
+
+
+def test_no_float64_is_made_where_the_model_trains(tmp_path):
+    class NoFloat64(TorchDispatchMode):
+        """Stands in for Apple's GPUs, which have none."""
+
+        def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+            out = func(*args, **(kwargs or {}))
+            if isinstance(out, torch.Tensor) and out.dtype == torch.float64:
+                raise TypeError("Cannot convert a MPS Tensor to float64 dtype")
+            return out
+
+    with NoFloat64():
+        assert len(run(tmp_path, Own(nn.Linear(8, 8)))) == 3
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16, torch.float16])
+def test_weights_of_another_type_are_one_sentence(tmp_path, dtype):
+    with pytest.raises(ValueError, match=rf"weights in {dtype} \(layer.weight\), expected torch.float32: call model"):
+        run(tmp_path / "out", Own(nn.Linear(8, 8)).to(dtype))
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    "wrong, sentence",
+    [
+        ({"model": None}, "model is a NoneType"),
+        ({"model": lambda past: past}, "model is a function"),
+        ({"model": nn.Linear(8, 8)}, "whole numbers past and horizon"),
+        ({"model": Own(nn.Identity())}, "Own has no weights to train"),
+        ({"train": 3}, "the training set is a int"),
+        ({"train": None}, "the training set is a NoneType"),
+        ({"validation": "clips"}, "the validation set is a str"),
+        ({"out": None}, "None is no path"),
+        ({"out": True}, "True is no path"),
+        ({"settings": {"epochs": 3}}, r"settings is a dict, expected TrainSettings\(epochs=…\)"),
+        ({"epoch": 3}, "'epoch' is no setting of a training, did you mean 'epochs'"),
+        ({"loss": None}, "loss is None, expected a function"),
+        ({"loss": lambda p, t: (p - t).square()}, r"loss returned a tensor \(4, 2, 1, 8, 8\), expected one number"),
+        ({"loss": lambda p, t: 3.0}, "loss returned a float, expected one number"),
+        ({"loss": lambda p, t: t.mean()}, "loss returned a number that does not depend on the weights"),
+        ({"on_epoch": 3}, "on_epoch is 3, expected a function"),
+        ({"facts": 3}, "facts are 3, expected a dictionary of JSON values"),
+        ({"facts": {"a": Path()}}, "facts are .*, expected a dictionary of JSON values"),
+        ({"device": "xyz"}, "device is 'xyz', expected"),
+        ({"device": 1.5}, "device is 1.5, expected"),
+        ({"precision": None}, "precision is None"),
+        ({"precision": True}, "precision is True"),
+    ]
+    + [({flag: value}, f"{flag} is {value!r}, expected True or False") for flag in ("compile", "resume", "progress")
+       for value in (None, "no", 1)]
+    + [({name: value}, f"{name} is {value!r}, expected a") for name in ("lr", "weight_decay", "warmup", "cooldown",
+       "clip_norm", "ema") for value in (None, float("nan"), float("inf"), True, "1", -1)]
+    + [({name: value}, f"{name} is {value!r}, expected a whole number") for name in ("epochs", "batch_size")
+       for value in (None, float("nan"), True, "1", -1, 0, 2.5)]
+    + [({name: value}, f"{name} is {value!r}, expected one of") for name in ("optimizer", "schedule")
+       for value in (None, 3, True)],
+    ids=str,
+)  # fmt: skip
+def test_a_wrong_call_is_one_sentence(tmp_path, wrong, sentence):
+    options = {"out": tmp_path / "out"} | wrong
+    with pytest.raises(ValueError, match=sentence) as caught:
+        run(**options)
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "out").exists() or contents(tmp_path / "out") == {}
