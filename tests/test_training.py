@@ -5,9 +5,11 @@ from __future__ import annotations
 import copy
 import csv
 import errno
+import hashlib
 import multiprocessing
 import os
 import signal
+import subprocess
 import sys
 import zipfile
 from pathlib import Path
@@ -19,6 +21,7 @@ import torch.nn.functional as F
 from filelock import FileLock
 from safetensors.torch import load_file
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from vidlib import training
 from vidlib.history import read_history
@@ -44,13 +47,18 @@ class Clips:
     def __len__(self) -> int:
         return len(self.pixels)
 
-    def fingerprint(self) -> str:
-        return str(self.pixels.shape) + str(self.pixels.sum())
-
     def __getitem__(self, index: int) -> np.ndarray:
         self.on_request(len(self.asked))
         self.asked.append(index)
         return self.pixels[index]
+
+    def fingerprint(self) -> str:
+        return hashlib.sha256(self.pixels.tobytes()).hexdigest()
+
+    def trained_on(self) -> list[int]:
+        """What was asked for after the one look at the first clip before anything begins."""
+        assert self.asked[0] == 0
+        return self.asked[1:]
 
 
 def tiny(kind: str = "convlstm") -> nn.Module:
@@ -95,7 +103,7 @@ def killed_run(out: Path, kind: str, optimizer: str) -> None:
     def die(*arguments) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
 
-    train.on_request = lambda number: number == 13 and die()  # clip 6 of 8 of the second epoch: between two steps
+    train.on_request = lambda number: number == 14 and die()  # clip 6 of 8 of the second epoch: between two steps
     run(out, tiny(kind), train, optimizer=optimizer)
 
 
@@ -119,7 +127,7 @@ def test_a_killed_and_resumed_run_equals_an_uninterrupted_one_to_the_bit(tmp_pat
             with torch.no_grad():
                 next(resumed.parameters()).add_(1)  # nor on the weights that it starts with
             history = run(killed, resumed, train, optimizer=optimizer, resume=True)
-            assert train.asked == [*range(10, 18), *range(20, 28)]
+            assert train.trained_on() == [*range(10, 18), *range(20, 28)]
             assert untimed(history) == untimed(run(whole, straight, optimizer=optimizer))
             assert same_weights(resumed.state_dict(), straight.state_dict())
             for part in ("model", "averaged"):
@@ -134,7 +142,7 @@ def test_resuming_a_finished_run_trains_nothing_and_gives_its_model(tmp_path):
     first, second, train = tiny(), tiny(), Clips(100)
     history = run(tmp_path, first)
     assert run(tmp_path, second, train, resume=True) == history
-    assert train.asked == [] and same_weights(first.state_dict(), second.state_dict())
+    assert train.trained_on() == [] and same_weights(first.state_dict(), second.state_dict())
 
 
 def test_resuming_in_a_new_folder_starts(tmp_path):
@@ -152,16 +160,20 @@ def test_a_folder_that_holds_a_run_is_left_alone(tmp_path):
 @pytest.mark.parametrize(
     "changes",
     [
-        {"epochs": 4},
         {"clips_per_epoch": 12},
         {"batch_size": 2},
         {"lr": 0.02},
         {"optimizer": "adamw"},
         {"weight_decay": 0.1},
-        {"warmup": 0.3},
+        {"warmup": 0.4},
         {"clip_norm": 2.0},
         {"ema": 0.9},
         {"train": Clips(99)},
+        {"train": Clips(100, seed=9)},
+        {"validation": Clips(5, seed=9)},
+        {"validation": Clips(6, seed=1)},
+        {"schedule": "constant"},
+        {"loss": F.l1_loss},
         {"model": tiny("transformer")},
         {"config": ConvLSTM(past=2, horizon=2, size=8, patch=4, hidden=[4], kernel=3)},
     ],
@@ -172,7 +184,7 @@ def test_resuming_with_another_recipe_names_the_setting(tmp_path, changes):
     before = contents(tmp_path)
     (name,) = changes
     options = {"model": changes["config"]} if name == "config" else changes
-    with pytest.raises(ValueError, match=rf"belongs to a run with {name}=.*, this one has .*: .*"):
+    with pytest.raises(ValueError, match=rf"belongs to a run with {name}=.*, this one has .*: resume with the same"):
         run(tmp_path, resume=True, **options)
     assert contents(tmp_path) == before
 
@@ -188,21 +200,16 @@ def flip(file: Path) -> None:
     file.write_bytes(content)
 
 
-def foreign(file: Path) -> None:
-    torch.save({"model": {}}, file)
-
-
 @pytest.mark.parametrize(
     "damage",
     [
         flip,
-        foreign,
         lambda file: os.truncate(file, file.stat().st_size // 2),
         lambda file: os.truncate(file, file.stat().st_size - 1),
         lambda file: os.truncate(file, 0),
         lambda file: file.write_text("hello"),
     ],
-    ids=["a bit flipped", "another file of torch", "half", "the last byte missing", "empty", "text"],
+    ids=["a bit flipped", "half", "the last byte missing", "empty", "text"],
 )
 def test_a_damaged_checkpoint_is_one_sentence(tmp_path, damage):
     run(tmp_path, epochs=1)
@@ -216,15 +223,24 @@ def test_a_damaged_checkpoint_is_one_sentence(tmp_path, damage):
 
 
 @pytest.mark.parametrize("damage", [lambda f: os.truncate(f, 100), lambda f: f.unlink()], ids=["truncated", "missing"])
-@pytest.mark.parametrize("name", ["best.safetensors", "history.csv"])
-def test_what_follows_from_the_checkpoint_is_written_anew(tmp_path, name, damage):
-    trained = tiny()
-    run(tmp_path, trained, epochs=2)
+@pytest.mark.parametrize("file", ["best.safetensors", "history.csv", "run.json"])
+def test_what_follows_from_the_checkpoint_is_written_again(tmp_path, file, damage):
+    model, again = tiny(), tiny()
+    run(tmp_path, model, epochs=1, facts={"who": "me"})
     before = contents(tmp_path)
-    damage(tmp_path / name)
-    resumed = tiny()
-    run(tmp_path, resumed, epochs=2, resume=True)
-    assert contents(tmp_path) == before and same_weights(resumed.state_dict(), trained.state_dict())
+    damage(tmp_path / file)
+    run(tmp_path, again, epochs=1, resume=True)
+    assert contents(tmp_path) == before and same_weights(model.state_dict(), again.state_dict())
+
+
+def test_the_weights_of_a_run_without_its_checkpoint_are_not_trained_over(tmp_path):
+    run(tmp_path, epochs=1)
+    (tmp_path / "checkpoint.pt").unlink()
+    before = contents(tmp_path)
+    for resume in (False, True):
+        with pytest.raises(RuntimeError, match="weights of a training whose checkpoint.pt is not there: choose"):
+            run(tmp_path, epochs=1, resume=resume)
+    assert contents(tmp_path) == before
 
 
 def test_two_trainings_into_one_folder_are_an_error(tmp_path):
@@ -242,7 +258,7 @@ def test_a_training_holds_its_folder_while_it_runs(tmp_path):
     train, seen = Clips(100), []
 
     def start_another(number: int) -> None:
-        if number == 12:
+        if number == 13:
             with pytest.raises(RuntimeError, match="Another training writes into"):
                 run(tmp_path, resume=True)
             seen.append(contents(tmp_path).keys())
@@ -273,7 +289,7 @@ class Blowing:
 def test_a_loss_that_is_not_finite_stops_and_loses_nothing(tmp_path, value):
     with pytest.raises(RuntimeError) as caught:
         run(tmp_path / "a", loss=Blowing(3, value))
-    rates = learning_rates(6)
+    rates = learning_rates(6, 2)
     text = str(caught.value)
     assert f"The loss is {value} at step 3 with learning rate {rates[2]:.2e}: " in text
     assert "checkpoint.pt" in text and "epoch 1" in text and "\n" not in text
@@ -291,7 +307,7 @@ def test_a_loss_that_is_not_finite_from_the_start_says_that_there_is_no_checkpoi
 def test_the_first_bad_step_is_named_in_a_long_epoch(tmp_path):
     with pytest.raises(RuntimeError) as caught:
         run(tmp_path, loss=Blowing(7), epochs=1, clips_per_epoch=100)
-    assert f"at step 7 with learning rate {learning_rates(25)[6]:.2e}" in str(caught.value)
+    assert f"at step 7 with learning rate {learning_rates(25, 25)[6]:.2e}" in str(caught.value)
 
 
 class Large(ConvLSTM):
@@ -349,10 +365,10 @@ def test_a_full_disk_keeps_the_last_checkpoint(tmp_path, monkeypatch, failure):
 # What a step does
 
 
-def learning_rates(steps: int, lr: float = 1e-2, rise: float | None = None) -> list[float]:
-    """OneCycleLR over exactly so many steps."""
+def learning_rates(steps: int, steps_per_epoch: int, lr: float = 1e-2) -> list[float]:
+    """OneCycleLR over exactly so many steps, which rises for three tenths of an epoch."""
     optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr)
-    share = max(0.1, 1.5 / steps) if rise is None else rise
+    share = max(0.3 * steps_per_epoch, 1.5) / steps
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimizer, lr, total_steps=steps, pct_start=share, cycle_momentum=False
     )
@@ -385,7 +401,7 @@ def test_the_learning_rate_falls_to_nothing_at_the_last_planned_step(tmp_path, s
     history = run(tmp_path, epochs=epochs, clips_per_epoch=clips)
     rates = [rate for rate, _ in steps]
     if count > 1:  # a single step rises and never falls
-        assert rates == pytest.approx(learning_rates(count)) and max(rates) <= 1e-2
+        assert rates == pytest.approx(learning_rates(count, count // epochs)) and max(rates) <= 1e-2
         assert rates[-1] < 1e-5 * 1e-2
     assert [row["lr"] for row in history] == rates[count // epochs - 1 :: count // epochs]
     assert [row["steps"] for row in history] == list(range(count // epochs, count + 1, count // epochs))
@@ -442,9 +458,8 @@ def taken_by_muon(model: nn.Module) -> dict[str, int]:
     """Names of the parameters that go to Muon and how many matrices each stacks; AdamW must have all others."""
     from accelerate import Accelerator
 
-    _, (rest, muon) = training._prepare(
-        Accelerator(cpu=True), model, training.TrainSettings(epochs=1, optimizer="muon", lr=1e-2), False
-    )
+    settings = training.TrainSettings(epochs=1, optimizer="muon")
+    _, (rest, muon) = training._prepare(Accelerator(cpu=True), model, settings, False)
     assert type(muon.optimizer) is Muon and type(rest.optimizer) is torch.optim.AdamW
     names = {id(p): name for name, p in model.named_parameters()}
     chosen = {names[id(p)]: group["stacked"] for group in muon.param_groups for p in group["params"]}
@@ -483,20 +498,20 @@ def test_training_learns(tmp_path, kind, optimizer):
 def test_an_epoch_reads_its_own_clips_and_leaves_a_partial_batch_out(tmp_path):
     train = Clips(100)
     history = run(tmp_path, train=train)
-    assert train.asked == [*range(8), *range(10, 18), *range(20, 28)]
+    assert train.trained_on() == [*range(8), *range(10, 18), *range(20, 28)]
     assert [row["clips"] for row in history] == [8, 16, 24]
 
 
 def test_a_short_set_starts_again(tmp_path):
     train = Clips(7)
     run(tmp_path, train=train)
-    assert train.asked == [i % 7 for i in (*range(8), *range(10, 18), *range(20, 28))]
+    assert train.trained_on() == [i % 7 for i in (*range(8), *range(10, 18), *range(20, 28))]
 
 
 def test_an_epoch_is_the_whole_set_where_nothing_else_is_said(tmp_path):
     train = Clips(8)
     run(tmp_path, train=train, clips_per_epoch=None)
-    assert train.asked == [*range(8)] * 3
+    assert train.trained_on() == [*range(8)] * 3
 
 
 def test_validation_counts_every_clip_once():
@@ -611,9 +626,10 @@ def test_precision_can_change_from_run_to_run(tmp_path):
         ({"clips_per_epoch": 3}, "an epoch has 3 clips for batches of 4, .*: make the batch smaller or the epoch long"),
         ({"optimizer": "sgd"}, "optimizer is 'sgd', expected one of adam, adamw, muon"),
         ({"precision": "fp8"}, "precision is 'fp8', did you mean 'fp16'"),
-        ({"ema": 1.0}, "ema is 1.0, expected"),
+        ({"ema": 1.0}, "ema is 1, expected a number below 1"),
         ({"ema": -0.1}, "ema is -0.1, expected"),
-        ({"warmup": 1.5}, "warmup is 1.5, expected"),
+        ({"warmup": -0.5}, "warmup is -0.5, expected"),
+        ({"cooldown": 1.5}, "cooldown is 1.5, expected"),
         ({"lr": -1e-3}, "lr is -0.001, expected"),
         ({"lr": float("nan")}, "lr is nan, expected"),
         ({"clip_norm": 0.0}, "clip_norm is 0.0, expected"),
@@ -642,3 +658,206 @@ def test_an_output_folder_that_is_a_file_is_an_error(tmp_path):
     with pytest.raises(OSError, match="file"):
         run(tmp_path / "file")
     assert (tmp_path / "file").read_text() == "mine"
+
+
+# Made longer, moved, and on several processes
+
+
+def test_a_run_of_constant_rate_that_is_made_longer_equals_one_that_was_planned_so(tmp_path):
+    options = {"schedule": "constant", "cooldown": 0, "warmup": 1.6, "optimizer": "muon"}
+    longer, straight = tiny(), tiny()
+    run(tmp_path / "a", tiny(), epochs=1, **options)
+    run(tmp_path / "a", tiny(), epochs=2, resume=True, **options)
+    history = run(tmp_path / "a", longer, epochs=4, resume=True, **options)
+    assert untimed(history) == untimed(run(tmp_path / "b", straight, epochs=4, **options))
+    assert same_weights(longer.state_dict(), straight.state_dict())
+    assert same_weights(checkpoint(tmp_path / "a")["model"], checkpoint(tmp_path / "b")["model"])
+
+
+def test_a_run_of_constant_rate_rises_stays_and_falls_at_its_new_end(tmp_path, steps):
+    options = {"schedule": "constant", "cooldown": 0.5, "warmup": 1, "optimizer": "adam"}
+    run(tmp_path, epochs=2, **options)  # two steps each
+    run(tmp_path, epochs=4, resume=True, **options)
+    shares = [rate / 1e-2 for rate, _ in steps]
+    assert shares == pytest.approx([0.5, 1, 1, 1 - 0.5**0.5, *(1 - (n / 4) ** 0.5 for n in range(4))])
+
+
+def test_a_one_cycle_run_cannot_be_made_longer_and_no_run_shorter(tmp_path):
+    run(tmp_path / "a", epochs=2)
+    with pytest.raises(ValueError, match="epochs=2, this one has 3: a one-cycle schedule ends with its last epoch"):
+        run(tmp_path / "a", epochs=3, resume=True)
+    run(tmp_path / "b", epochs=2, schedule="constant")
+    with pytest.raises(ValueError, match="has been trained for 2 epochs, expected at most epochs=1: ask for more"):
+        run(tmp_path / "b", epochs=1, schedule="constant", resume=True)
+
+
+PROCESSES = """
+import sys
+import torch
+sys.path[:0] = sys.argv[2:4]
+torch.set_num_threads(1)
+from test_training import Clips, run, tiny
+out, processes = sys.argv[1], int(__import__("os").environ["WORLD_SIZE"])
+run(out + "/two", batch_size=2, epochs=2, ema=0)
+for kept in ("one", "two"):
+    try:
+        run(out + "/" + kept, batch_size=2, epochs=2, ema=0, resume=True)
+    except ValueError as error:
+        assert kept == "one" and "processes=1, this one has 2: resume with as many processes" in str(error), error
+    else:
+        assert kept == "two"
+open(f"{out}/done-{__import__('os').environ['RANK']}", "w").close()
+"""
+
+
+def test_two_processes_train_as_one_with_the_double_batch(tmp_path):
+    (tmp_path / "script.py").write_text(PROCESSES)
+    run(tmp_path / "one", batch_size=2, epochs=2, ema=0)
+    here = Path(__file__).parent
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    command += [str(tmp_path / "script.py"), str(tmp_path), str(here), str(here.parent)]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert ended.returncode == 0, ended.stderr[-3000:]
+    assert all((tmp_path / f"done-{rank}").exists() for rank in (0, 1))
+    model = tiny()
+    history = run(tmp_path / "double", model, batch_size=4, epochs=2, ema=0)
+    for ours, theirs in zip(history, checkpoint(tmp_path / "two")["history"], strict=True):
+        assert ours["lr"] == theirs["lr"] and ours["clips"] == theirs["clips"] and ours["steps"] == theirs["steps"]
+        for name in ("train_loss", "validation_mse"):
+            assert ours[name] == pytest.approx(theirs[name], rel=1e-5)
+    for name, value in checkpoint(tmp_path / "two")["averaged"].items():
+        torch.testing.assert_close(value, checkpoint(tmp_path / "double")["averaged"][name], rtol=1e-4, atol=1e-6)
+    with pytest.raises(ValueError, match="processes=2, this one has 1: resume with as many processes, or"):
+        run(tmp_path / "two", batch_size=2, epochs=2, ema=0, resume=True)
+
+
+# Models of other kinds
+
+
+class Own(nn.Module):
+    """Clips of 2 + 2 frames through whatever layer is given."""
+
+    past = horizon = 2
+
+    def __init__(self, layer: nn.Module) -> None:
+        super().__init__()
+        self.layer = layer
+
+    def forward(self, past):
+        return self.layer(past)
+
+
+class OverTime(nn.Conv3d):
+    def forward(self, past):
+        return super().forward(past.transpose(1, 2)).transpose(1, 2)
+
+
+def tied() -> nn.Module:
+    layers = nn.Sequential(nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 8))
+    layers[2].weight = layers[0].weight
+    return layers
+
+
+def turned() -> nn.Module:
+    layer = nn.Linear(8, 8)
+    layer.weight = nn.Parameter(torch.randn(8, 8).T)
+    return layer
+
+
+def with_buffers() -> nn.Module:
+    layer = nn.Sequential(nn.Flatten(0, 1), nn.BatchNorm2d(1), nn.Unflatten(0, (-1, 2)), nn.Linear(8, 8))
+    layer.register_buffer("mask", torch.full((3, 3), -torch.inf).triu(1))
+    return layer
+
+
+def partly_frozen() -> nn.Module:
+    layers = nn.Sequential(nn.Linear(8, 8), nn.Linear(8, 8))
+    layers[0].requires_grad_(False)
+    return layers
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
+@pytest.mark.parametrize(
+    "layer", [lambda: OverTime(1, 1, 3, padding=1), tied, turned, with_buffers, partly_frozen],
+    ids=["five axes", "tied", "not contiguous", "buffers", "frozen"],
+)  # fmt: skip
+def test_models_of_other_kinds_train_and_resume(tmp_path, layer, optimizer):
+    torch.manual_seed(0)
+    model, again = Own(layer()), Own(layer())
+    before = copy.deepcopy(model.state_dict())
+    straight = copy.deepcopy(model)
+    constant = {"schedule": "constant", "cooldown": 0, "optimizer": optimizer, "weight_decay": 0.1}
+    run(tmp_path / "a", model, epochs=1, **constant)
+    history = run(tmp_path / "a", again, epochs=3, resume=True, **constant)
+    assert untimed(history) == untimed(run(tmp_path / "b", straight, epochs=3, **constant))
+    assert same_weights(again.state_dict(), straight.state_dict())
+    saved = load_file(tmp_path / "a" / "best.safetensors")
+    assert same_weights(saved, again.state_dict())
+    moved = {name for name, value in again.named_parameters() if not torch.equal(value, before[name])}
+    assert moved == {name for name, value in again.named_parameters() if value.requires_grad}
+
+
+def test_no_float64_is_made_where_the_model_trains(tmp_path):
+    class NoFloat64(TorchDispatchMode):
+        """Stands in for Apple's GPUs, which have none."""
+
+        def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+            out = func(*args, **(kwargs or {}))
+            if isinstance(out, torch.Tensor) and out.dtype == torch.float64:
+                raise TypeError("Cannot convert a MPS Tensor to float64 dtype")
+            return out
+
+    with NoFloat64():
+        assert len(run(tmp_path, Own(nn.Linear(8, 8)))) == 3
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16, torch.float16])
+def test_weights_of_another_type_are_one_sentence(tmp_path, dtype):
+    with pytest.raises(ValueError, match=rf"weights in {dtype} \(layer.weight\), expected torch.float32: call model"):
+        run(tmp_path / "out", Own(nn.Linear(8, 8)).to(dtype))
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    "wrong, sentence",
+    [
+        ({"model": None}, "model is a NoneType"),
+        ({"model": lambda past: past}, "model is a function"),
+        ({"model": nn.Linear(8, 8)}, "whole numbers past and horizon"),
+        ({"model": Own(nn.Identity())}, "Own has no weights to train"),
+        ({"train": 3}, "the training set is a int"),
+        ({"train": None}, "the training set is a NoneType"),
+        ({"validation": "clips"}, "the validation set is a str"),
+        ({"out": None}, "None is no path"),
+        ({"out": True}, "True is no path"),
+        ({"settings": {"epochs": 3}}, r"settings is a dict, expected TrainSettings\(epochs=…\)"),
+        ({"epoch": 3}, "'epoch' is no setting of a training, did you mean 'epochs'"),
+        ({"loss": None}, "loss is None, expected a function"),
+        ({"loss": lambda p, t: (p - t).square()}, r"loss returned a tensor \(4, 2, 1, 8, 8\), expected one number"),
+        ({"loss": lambda p, t: 3.0}, "loss returned a float, expected one number"),
+        ({"loss": lambda p, t: t.mean()}, "loss returned a number that does not depend on the weights"),
+        ({"on_epoch": 3}, "on_epoch is 3, expected a function"),
+        ({"facts": 3}, "facts are 3, expected a dictionary of JSON values"),
+        ({"facts": {"a": Path()}}, "facts are .*, expected a dictionary of JSON values"),
+        ({"device": "xyz"}, "device is 'xyz', expected"),
+        ({"device": 1.5}, "device is 1.5, expected"),
+        ({"precision": None}, "precision is None"),
+        ({"precision": True}, "precision is True"),
+    ]
+    + [({flag: value}, f"{flag} is {value!r}, expected True or False") for flag in ("compile", "resume", "progress")
+       for value in (None, "no", 1)]
+    + [({name: value}, f"{name} is {value!r}, expected a") for name in ("lr", "weight_decay", "warmup", "cooldown",
+       "clip_norm", "ema") for value in (None, float("nan"), float("inf"), True, "1", -1)]
+    + [({name: value}, f"{name} is {value!r}, expected a whole number") for name in ("epochs", "batch_size")
+       for value in (None, float("nan"), True, "1", -1, 0, 2.5)]
+    + [({name: value}, f"{name} is {value!r}, ") for name in ("optimizer", "schedule")
+       for value in (None, 3, True)],
+    ids=str,
+)  # fmt: skip
+def test_a_wrong_call_is_one_sentence(tmp_path, wrong, sentence):
+    given = {"model": tiny(), "train": Clips(9), "validation": Clips(5, seed=1), "out": tmp_path / "out", "epochs": 1}
+    options = given | {"batch_size": 4, "device": "cpu", "progress": False} | wrong
+    with pytest.raises(ValueError, match=sentence) as caught:
+        fit(options.pop("model"), options.pop("train"), options.pop("validation"), **options)
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "out").exists() or contents(tmp_path / "out") == {}

@@ -15,6 +15,7 @@ from torch import nn
 from vidlib import weights
 from vidlib.models.convlstm import ConvLSTM
 from vidlib.models.vit import VideoTransformer
+from vidlib.tensors import content_hash
 
 SCORES = {"mse": 60.5, "mae": 120.0, "ssim": 0.8}
 CARD = {
@@ -263,17 +264,12 @@ def test_foreign_files(tmp_path):
         weights.load_model(path)
 
 
-def _header(data: bytes) -> str:
-    length = int.from_bytes(data[:8], "little")
-    return json.loads(data[8 : 8 + length])["__metadata__"]["vidlib"]
-
-
 def rewrite(path: Path, tensors: dict[str, torch.Tensor] | None = None, **changes: object) -> None:
     """Change the header, or the tensors together with their hash: a well-formed file that says something else."""
     header, found = weights._read(path)
     tensors = found if tensors is None else tensors
-    header = {**header, "weights": json.loads(_header(weights.tensors_to_bytes(tensors, {})))["weights"], **changes}
-    save_file(tensors, path, {"vidlib": json.dumps(header)})
+    header = {**header, **changes}
+    save_file(tensors, path, {"vidlib": json.dumps(header | {"sha256": content_hash([tensors, header])})})
 
 
 @pytest.mark.parametrize(
@@ -284,7 +280,7 @@ def rewrite(path: Path, tensors: dict[str, torch.Tensor] | None = None, **change
         ({"config": {"width": 0}}, r"config that tiny does not take \(width is 0"),
         ({"config": {"width": 4}}, r"turned has shape \(3, 2\), expected \(4, 2\)"),
         ({"config": [1]}, "has no config in its header"),
-        ({"format": 99}, "has format 99, expected 1: update the package"),
+        ({"format": 99}, "has format 99, expected 2: update the package"),
         ({"tensors": {"turned": torch.zeros(3, 2)}}, "steps is missing"),
         ({"tensors": {**Tiny().state_dict(), "extra": torch.zeros(1)}}, "extra is not part of the model"),
     ],
@@ -380,13 +376,13 @@ def test_a_missing_shipped_file(tiny, shelf):
 
 
 def test_unknown_name(tiny, shelf):
-    with pytest.raises(ValueError, match="this copy of the course ships none"):
+    with pytest.raises(ValueError, match="No model is shipped in this copy"):
         weights.load_pretrained("tiny")
     weights.publish(tiny, "tiny-convlstm", CARD)
     weights.publish(tiny, "other", CARD)
-    with pytest.raises(ValueError, match=r"'tiny-convlstn', did you mean 'tiny-convlstm'\?"):
+    with pytest.raises(ValueError, match=r"'tiny-convlstn', did you mean 'tiny-convlstm'\? .* other, tiny-convlstm\."):
         weights.load_pretrained("tiny-convlstn")
-    with pytest.raises(ValueError, match=r"'xyz', expected one of other, tiny-convlstm\."):
+    with pytest.raises(ValueError, match=r"'xyz', expected one of other, tiny-convlstm\. The shipped models are"):
         weights.load_pretrained("xyz")
 
 
@@ -420,3 +416,93 @@ def test_shipped_model_loads_and_its_card_is_complete(name):
     assert card["parameters"] == sum(p.numel() for p in model.parameters())
     page = (weights.PRETRAINED / f"{name}.md").read_text(encoding="utf-8")
     assert page == weights._card_page(name, card)  # nobody edited one and forgot the other
+
+
+# Wrong calls
+
+
+@pytest.mark.parametrize(
+    "call, sentence",
+    [
+        (lambda model, path: weights.save_model(None, path), "model is a NoneType, expected one of"),
+        (lambda model, path: weights.save_model(model, None), "None is no path"),
+        (lambda model, path: weights.save_model(model, True), "True is no path"),
+        (lambda model, path: weights.save_model(model, path, card=3), "card is 3, expected a dictionary"),
+        (lambda model, path: weights.save_model(model, path, card=["a"]), "card is .*, expected a dictionary"),
+        (lambda model, path: weights.save_model(model, path, dtype=None), "dtype is None, expected"),
+        (lambda model, path: weights.save_model(model, path, dtype="bfloat16"), "dtype is bfloat16, expected"),
+        (lambda model, path: weights.load_model(None), "None is no path"),
+        (lambda model, path: weights.load_model(3), "3 is no path"),
+        (lambda model, path: weights.load_pretrained(None), "name is None, expected a text"),
+        (lambda model, path: weights.load_pretrained(["convlstm"]), "name is .*, expected a text"),
+        (lambda model, path: weights.load_pretrained(""), "name is '', expected a text"),
+        (lambda model, path: weights.load_trained(True), "name is True, expected a text"),
+        (lambda model, path: weights.model_card(None), "name is None, expected a text"),
+        (lambda model, path: weights.pretrained_history(None), "name is None, expected a text"),
+        (lambda model, path: weights.publish(model, None, CARD), "name is None, expected lower-case words"),
+        (lambda model, path: weights.publish(model, 3, CARD), "name is 3, expected lower-case words"),
+        (lambda model, path: weights.publish(model, "a", None), "card is None, expected a dictionary"),
+        (lambda model, path: weights.publish(None, "a", CARD), "None is no path"),
+        (lambda model, path: weights.publish(model, "a", CARD, folder=""), "'' is no path"),
+        (lambda model, path: weights.publish(model, "a", CARD, folder=False), "False is no path"),
+        (lambda model, path: weights.publish(model, "a", CARD, dtype=None), "dtype is None, expected"),
+    ]
+    + [
+        (
+            lambda model, path, bad=bad: weights.publish(
+                model, "a", CARD | {"metrics": CARD["metrics"] | {"model": {"mse": bad}}}
+            ),
+            "the card's mse of model is .*, expected a finite number",
+        )
+        for bad in (None, "60", float("nan"), float("inf"), True)
+    ],
+)
+def test_a_wrong_call_is_one_sentence_and_writes_nothing(tiny, shelf, tmp_path, call, sentence):
+    with pytest.raises(ValueError, match=sentence) as caught:
+        call(tiny, tmp_path / "m.safetensors")
+    assert "\n" not in str(caught.value) and files(tmp_path) in ([], ["pretrained"]) and not shelf.exists()
+
+
+def test_infinity_in_weights_is_refused_and_in_a_mask_kept(tiny, tmp_path):
+    path = tmp_path / "m.safetensors"
+    tiny.register_buffer("mask", torch.full((2, 2), -torch.inf).triu(1))
+    weights.save_model(tiny, path)
+    assert torch.equal(load_file(path)["mask"], tiny.mask)
+    with torch.no_grad():
+        tiny.first.bias[0] = torch.inf
+    before = path.read_bytes()
+    with pytest.raises(ValueError, match="first.bias holds NaN or infinity, expected numbers"):
+        weights.save_model(tiny, path)
+    assert path.read_bytes() == before
+
+
+def test_a_file_with_nan_and_a_right_hash_is_refused(tiny, tmp_path):
+    path = weights.save_model(tiny, tmp_path / "m.safetensors")
+    tensors = {key: value.clone().contiguous() for key, value in tiny.state_dict().items()}
+    tensors["first.bias"][0] = torch.nan
+    rewrite(path, tensors)
+    with pytest.raises(ValueError, match="holds NaN or infinity in first.bias: train again"):
+        weights.load_model(path)
+
+
+def test_a_flip_anywhere_in_a_file_is_refused(tiny, tmp_path):
+    path = weights.save_model(tiny, tmp_path / "m.safetensors", card={"clips_seen": 12345})
+    whole, tried = path.read_bytes(), 0
+    for position in range(0, len(whole), 7):
+        path.write_bytes(whole[:position] + bytes([whole[position] ^ 1]) + whole[position + 1 :])
+        tried += 1
+        with pytest.raises(ValueError, match="m.safetensors") as caught:
+            weights.load_model(path)
+        assert "\n" not in str(caught.value)
+    assert tried > 50
+
+
+def test_the_history_of_a_shipped_model_is_verified(tiny, shelf):
+    rows = [{"epoch": 1, "steps": 2, "clips": 3, "validation_mse": 4.0, "seconds": 5.0}]
+    weights.publish(tiny, "tiny", CARD, history=rows)
+    assert weights.pretrained_history("tiny") == rows
+    (shelf / "tiny-history.csv").write_text("epoch,steps,clips,validation_mse,seconds\n1,2,3,3.0,5.0\n")
+    with pytest.raises(ValueError, match="tiny-history.csv is not the file that was shipped"):
+        weights.pretrained_history("tiny")
+    weights.publish(tiny, "other", CARD)
+    assert weights.pretrained_history("other") == []

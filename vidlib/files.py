@@ -18,7 +18,7 @@ import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from vidlib.checks import shown
 
@@ -27,7 +27,7 @@ _DAY = 24 * 60 * 60  # seconds
 
 def sha256(path: str | Path) -> str:
     """SHA-256 of a file as 64 hexadecimal digits."""
-    with Path(path).open("rb") as file:
+    with user_path(path).open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
@@ -45,6 +45,25 @@ def user_path(path: str | Path) -> Path:
         raise ValueError(f"{str(path)!r} begins with a home that is not known here: write the whole path.") from error
 
 
+def read_whole(path: str | Path) -> bytes:
+    """The bytes of a file.
+
+    Raises:
+        FileNotFoundError: it is not there.
+        OSError: it cannot be read, which says nothing of its contents.
+    """
+    try:
+        return user_path(path).read_bytes()
+    except (FileNotFoundError, IsADirectoryError):
+        raise
+    except OSError as error:
+        reason = error.strerror or str(error) or type(error).__name__
+        raise type(error)(
+            f"{path} could not be read ({reason}), which says nothing of its contents: look at its permissions and "
+            "at the disk, then try again."
+        ) from error
+
+
 @contextmanager
 def atomic_write(path: str | Path) -> Iterator[Path]:
     """Yield a temporary path in the same folder that replaces ``path`` if, and only if, the block succeeds.
@@ -58,7 +77,7 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
         OSError: the file could not be written.
         RuntimeError: the same, from writers that say so with a RuntimeError (``torch.save`` on a full disk).
     """
-    named, path = path, Path(os.path.realpath(path))
+    named, path = path, Path(os.path.realpath(user_path(path)))
     special = path.exists() and not path.is_file() and not path.is_dir()
     folder = Path(tempfile.gettempdir()) if special else path.parent
     temporary = folder / f".{path.stem}-{_writer()}-{secrets.token_hex(4)}{path.suffix}"
@@ -68,7 +87,7 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
             _remove_leftovers(path)
         with temporary.open("xb") as file:  # for its mode: some writers make files that only their owner may read
             mode = os.fstat(file.fileno()).st_mode
-        temporary.unlink()
+        temporary.unlink()  # so that a writer that writes nothing, or elsewhere, is an error
         yield temporary
         if special:
             _pour(temporary, path)
@@ -125,14 +144,15 @@ def _alive(process: int) -> bool:
 
 def _pour(source: Path, target: Path) -> None:
     """Copy the bytes into a pipe or device."""
-    if target.is_fifo():
-        try:
-            os.close(os.open(target, os.O_WRONLY | os.O_NONBLOCK))
-        except OSError as error:
-            if error.errno == errno.ENXIO:  # nobody reads: waiting could last for ever
-                return
-            raise
-    with source.open("rb") as reader, target.open("wb") as writer:
+    flags = os.O_WRONLY | (os.O_NONBLOCK if target.is_fifo() else 0)
+    try:
+        number = os.open(target, flags)
+    except OSError as error:
+        if error.errno == errno.ENXIO:  # nobody reads: waiting could last for ever
+            return
+        raise
+    os.set_blocking(number, True)  # kept open: closing would tell the reader that this was all
+    with source.open("rb") as reader, os.fdopen(number, "wb") as writer:
         shutil.copyfileobj(reader, writer)
 
 
@@ -140,11 +160,13 @@ def write_rows(file: str | Path, rows: Sequence[Mapping[str, Any]]) -> None:
     """Write rows as CSV under the names of the first one, whole or not at all.
 
     Raises:
-        ValueError: no rows.
+        ValueError: no rows, or one with a name that the first lacks.
         OSError: the file could not be written.
     """
-    if not rows:
-        raise ValueError(f"there are no rows for {file}, expected at least one.")
+    if not isinstance(rows, Sequence) or not rows or not all(isinstance(row, Mapping) and row for row in rows):
+        raise ValueError(f"there are no rows for {file} in {str(rows)[:80]}, expected at least one dictionary.")
+    if unknown := [name for row in rows for name in row if name not in rows[0]]:
+        raise ValueError(f"{unknown[0]!r} is no column of {file}, expected one of {', '.join(map(str, rows[0]))}.")
     with atomic_write(file) as temporary, temporary.open("w", newline="", encoding="utf-8") as stream:
         writer = csv.DictWriter(stream, list(rows[0]))
         writer.writeheader()
@@ -158,7 +180,7 @@ def print_anywhere() -> None:
             stream.reconfigure(errors="replace")
 
 
-def check_zip(path: str | Path) -> None:
+def check_zip(file: str | Path | BinaryIO) -> None:
     """Raise unless every part of a zip file (``torch.save`` writes one) has the checksum that was written with it.
 
     ``torch.load`` does not compare them.
@@ -167,9 +189,17 @@ def check_zip(path: str | Path) -> None:
         zipfile.BadZipFile: the file is truncated or changed.
         OSError: it cannot be read, which says nothing of its contents.
     """
-    with zipfile.ZipFile(path) as archive:
-        if damaged := archive.testzip():
-            raise zipfile.BadZipFile(f"{damaged} does not match its checksum")
+    try:
+        with zipfile.ZipFile(file) as archive:
+            damaged = archive.testzip()
+    except (zipfile.BadZipFile, MemoryError):
+        raise
+    except Exception as error:  # what a changed directory of the zip file leads to: Python has many words for it
+        if isinstance(error, OSError) and error.errno != errno.EINVAL:  # invalid: a place before the file's beginning
+            raise
+        raise zipfile.BadZipFile(f"{type(error).__name__}: {error}") from error
+    if damaged:
+        raise zipfile.BadZipFile(f"{damaged} does not match its checksum")
 
 
 @contextmanager
@@ -183,12 +213,17 @@ def only_writer(folder: str | Path, what: str) -> Iterator[None]:
         what: the work in one word, such as ``"training"``.
 
     Raises:
+        OSError: the folder cannot be used.
         RuntimeError: another process writes there.
     """
     from filelock import FileLock, Timeout
 
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
+    folder = user_path(folder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+        raise type(error)(f"{folder} cannot be used as a folder ({reason}): choose another one.") from error
     try:
         with FileLock(folder / f"{what}.lock", timeout=0):
             yield

@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from vidlib.checks import check_numbers
+from vidlib.checks import check_counts, check_numbers
 from vidlib.machine import cpu_has_bf16
 
 
@@ -32,8 +32,15 @@ class Muon(torch.optim.Optimizer):
     def __init__(self, params, lr: float, *, weight_decay: float = 0.0, momentum: float = 0.95) -> None:
         check_numbers(0, lr=lr, weight_decay=weight_decay)
         check_numbers(0, 1, momentum=momentum)
-        super().__init__(params, {"lr": lr, "weight_decay": weight_decay, "momentum": momentum, "stacked": 1})
+        if momentum == 1:
+            raise ValueError("momentum is 1, expected a number below 1: nothing would ever move.")
+        try:
+            super().__init__(params, {"lr": lr, "weight_decay": weight_decay, "momentum": momentum, "stacked": 1})
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"params are no parameters, expected those of a model, or groups: {error}.") from error
         for group in self.param_groups:
+            check_counts(stacked=group["stacked"])
+            check_numbers(0, lr=group["lr"], weight_decay=group["weight_decay"])
             for parameter in group["params"]:
                 if parameter.ndim < 2 or len(parameter) % group["stacked"]:
                     raise ValueError(

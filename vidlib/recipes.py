@@ -15,11 +15,13 @@ from typing import Any
 import torch
 from torch import nn
 
+from vidlib.backbones import BACKBONES
 from vidlib.checks import check_choice, check_counts, check_flags, check_numbers, did_you_mean
 from vidlib.models.registry import MODELS
 from vidlib.training import TrainSettings
 
 PROFILES = ("smoke", "laptop", "full")
+_IN_WORDS = {int: "a whole number", float: "a number", bool: "True or False,", str: "a text", list: "a list"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,6 +57,11 @@ class Recipe(TrainSettings):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_choice(MODELS, architecture=self.architecture)
+        check_choice(BACKBONES, backbone=self.backbone)
+        if not isinstance(self.config, Mapping) or not isinstance(self.start, str):
+            raise ValueError(
+                f"config is {self.config!r} and start {self.start!r}, expected a dictionary and a name or path."
+            )
         check_counts(clips_per_epoch=self.clips_per_epoch, validation_clips=self.validation_clips)
         check_counts(0, highest=2**64 - 1, seed=self.seed)
         check_numbers(0, perceptual=self.perceptual)
@@ -80,7 +87,7 @@ class Recipe(TrainSettings):
             fits = type(value) is type(now) or (type(now) is float and type(value) is int)
             if not fits and not (isinstance(now, list) and isinstance(value, tuple)):
                 raise ValueError(
-                    f"{name} is {value!r}, a {type(value).__name__}, expected a {type(now).__name__} such as {now!r}."
+                    f"{name} is {value!r}, expected {_IN_WORDS.get(type(now), 'a value')} such as {now!r}."
                 )
         config = self.config | {k: v for k, v in changes.items() if k not in own}
         changed = dataclasses.replace(self, config=config, **{k: v for k, v in changes.items() if k in own})
@@ -100,13 +107,14 @@ _OWN: Mapping[str, Mapping[str, dict[str, Any]]] = {
     "convlstm": {
         "laptop": {"config": {"features": 32, "hidden": [32, 32], "kernel": 3}, "lr": 2e-3},
         "full": {"config": {"patch": 8, "features": 128, "hidden": [128, 128], "kernel": 3, "shared": True},
-                 "lr": 0.012, "optimizer": "muon", "warmup": 0.03},
+                 "lr": 0.012, "optimizer": "muon", "warmup": 2.0},
     },
     "video-transformer": {
         "smoke": {"lr": 6e-3, "optimizer": "muon"},
         "laptop": {"config": {"dim": 96, "heads": 3, "decoder": 128}, "lr": 6e-3, "optimizer": "muon",
-                   "weight_decay": 0.01, "epochs": 5, "clips_per_epoch": 100},
-        "full": {"config": {"dim": 224, "heads": 7}, "lr": 6e-3, "optimizer": "muon", "weight_decay": 0.01},
+                   "weight_decay": 0.01, "warmup": 0.5, "epochs": 5, "clips_per_epoch": 100},
+        "full": {"config": {"dim": 224, "heads": 7}, "lr": 6e-3, "optimizer": "muon", "weight_decay": 0.01,
+                 "warmup": 7.0},
     },
 }  # fmt: skip
 
@@ -128,7 +136,13 @@ def recipe(name: str, profile: str = "laptop", **changes: Any) -> Recipe:
 
 
 def build(recipe: Recipe) -> nn.Module:
-    """The untrained model of a recipe, its weights drawn from the recipe's seed alone."""
+    """The untrained model of a recipe, its weights drawn from the recipe's seed alone.
+
+    Raises:
+        ValueError: no recipe, or a model of impossible numbers.
+    """
+    if not isinstance(recipe, Recipe):
+        raise ValueError(f"recipe is a {type(recipe).__name__}, expected one of vidlib.recipes.recipe.")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.seed)
         return MODELS[recipe.architecture](**recipe.config)

@@ -14,20 +14,22 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from accelerate.state import PartialState
 from torch import Tensor, nn
 
 from vidlib.baselines import BASELINES, BESIDE_SCORES
+from vidlib.checks import check_counts
 from vidlib.digits import Digits, describe, load_digits
-from vidlib.files import user_path
-from vidlib.history import COUNTS, History, read_history, write_history
-from vidlib.machine import fast_precision, hardware, has_compiler
+from vidlib.files import read_whole, sha256, user_path
+from vidlib.history import COUNTS, History, read_history
+from vidlib.machine import choose_device, fast_precision, hardware, has_compiler
 from vidlib.metrics import evaluate
 from vidlib.moving_mnist import MovingMNIST, test_clips, validation_clips
 from vidlib.perceptual import PerceptualLoss, PerceptualMSE
 from vidlib.recipes import Recipe, build
-from vidlib.tensors import first_mismatch, read_tensors
-from vidlib.training import fit, read_checkpoint
-from vidlib.weights import PRETRAINED, load_trained, model_card, publish, save_model
+from vidlib.tensors import content_hash, first_mismatch, read_tensors
+from vidlib.training import best_row, fit, read_checkpoint
+from vidlib.weights import check_name, load_trained, model_card, pretrained_history, publish, save_model
 
 # what a training may change on its way: it can be resumed elsewhere, and its weights be trained on elsewhere
 _MACHINE = "hardware", "precision", "torch"
@@ -58,7 +60,17 @@ class Run:
     @property
     def best(self) -> dict[str, float]:
         """The row of the history whose weights the model has."""
-        return min(self.history, key=lambda row: row["validation_mse"])
+        return best_row(self.history)
+
+    def lineage(self) -> Lineage:
+        """What these weights have behind them: what came after their epoch is not in them."""
+        before = Lineage(**self.facts["before"])
+        return Lineage(
+            history=_counted_on(before.history, self.history[: self.history.index(self.best) + 1]),
+            seeds=[*before.seeds, self.recipe.seed],
+            commands=[*before.commands, self.facts["command"]],
+            machine=_both_machines(before.machine, self.facts),
+        )
 
 
 def train(
@@ -87,8 +99,9 @@ def train(
     Raises:
         ValueError, RuntimeError: as :func:`vidlib.fit`; also weights to start from that are of another model.
     """
-    out, training = user_path(out), load_digits(digits, "train")
-    model = build(recipe)
+    out, model = user_path(out), build(recipe)
+    choose_device(device)  # a mistake in it must not cost a download
+    training = load_digits(digits, "train")
     loss = (
         PerceptualMSE(recipe.perceptual, PerceptualLoss(recipe.backbone, vgg_weights))
         if recipe.perceptual
@@ -96,6 +109,9 @@ def train(
     )
     found = read_checkpoint(out) if resume else None
     if found:
+        was = (found["facts"] or {}).get("recipe", {}).get("start", "")
+        if Path(recipe.start).name != Path(was).name:
+            raise ValueError(f"{out} began from {was!r}, this run from {recipe.start!r}: choose another folder.")
         facts = _went_on(found["facts"] or {}, recipe, training, device)
     else:
         lineage = _load_start(model, recipe.start, recipe.seed) if recipe.start else Lineage()
@@ -114,7 +130,11 @@ def train(
         on_epoch=on_epoch,
         facts=facts,
     )
-    save_model(model, out / "model.safetensors", card={"recipe": dataclasses.asdict(recipe)})
+    if PartialState().is_main_process:
+        committed = read_checkpoint(out)  # where nothing was left to train, its facts have not changed
+        run = Run(committed["facts"] if committed else facts, history, model)
+        card = {"recipe": run.facts["recipe"], "epoch": run.best["epoch"], "lineage": dataclasses.asdict(run.lineage())}
+        save_model(model, out / "model.safetensors", card=card)
     return model, history
 
 
@@ -144,6 +164,9 @@ def publish_run(
         FileNotFoundError: the folder holds no run.
         ValueError, RuntimeError: what it holds is damaged, or its files do not belong together.
     """
+    check_name(name)
+    check_counts(clips=clips)
+    choose_device(device)
     found = read_run(run)
     before, recipe, best = Lineage(**found.facts["before"]), found.recipe, found.best
     # scored as shipped: rounded to bfloat16
@@ -168,49 +191,50 @@ def publish_run(
         "trained_with": "; then ".join([*before.commands, found.facts["command"]]),
         "scored_with": f"python -m vidlib score {name} --clips {clips} --digits {test.digits.source}",
     }
-    shipped = publish(found.model, name, card, folder=folder)
-    write_history(whole, shipped.with_name(f"{name}-history.csv"))
-    return shipped
+    return publish(found.model, name, card, history=whole, folder=folder)
 
 
 def read_run(folder: str | Path) -> Run:
-    """What :func:`train` left in a folder: from its checkpoint, or from the files that follow from it.
+    """What :func:`train` left in a folder: from its checkpoint, else from the files that follow from it.
 
     Raises:
         FileNotFoundError: the folder holds no run.
-        ValueError, RuntimeError: something in it is damaged, or its files do not belong to one epoch.
+        OSError: something in it cannot be read.
+        ValueError, RuntimeError: something in it is damaged, or its files do not belong together.
     """
     folder = user_path(folder)
     if saved := read_checkpoint(folder):
         if not saved["facts"]:
             raise ValueError(f"{folder} holds a training without a recipe, expected one of vidlib.runs.train.")
         return Run(saved["facts"], saved["history"], _with_weights(saved["facts"], saved["best"], folder))
-    for file in ("run.json", "history.csv"):
-        if not (folder / file).exists():
-            raise FileNotFoundError(f"{folder} has no {file}, expected the folder of a training: name its --out.")
-    try:
-        facts = json.loads((folder / "run.json").read_text(encoding="utf-8"))
-        Recipe(**facts["recipe"]), Lineage(**facts["before"])
-    except (KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"{folder / 'run.json'} is damaged ({error}): copy it again.") from error
-    history, (file, header, tensors) = read_history(folder / "history.csv"), _read_best(folder)
-    run = Run(facts, history, _with_weights(facts, tensors, file))
-    if not history or header.get("epoch", run.best["epoch"]) != run.best["epoch"]:
-        raise ValueError(
-            f"{file} holds the weights of epoch {header.get('epoch')}, and the best in history.csv is another: "
-            "resume the training once, or copy its folder whole."
-        )
-    return run
+    for name in ("run.json", "history.csv"):
+        if not (folder / name).exists():
+            raise FileNotFoundError(f"{folder} has no {name}, expected the folder of a training: name its --out.")
+    facts = _read_facts(folder / "run.json")
+    weights = folder / ("best.safetensors" if "files" in facts else "model.safetensors")  # an older run has no hashes
+    for name, recorded in facts.pop("files", {}).items():
+        if sha256(folder / name) != recorded:
+            raise ValueError(f"{folder / name} is not the file that run.json names: copy the folder again, whole.")
+    (header, tensors), history = read_tensors(weights), read_history(folder / "history.csv")
+    if weights.name == "model.safetensors":
+        recipe, same = header.get("card", {}).get("recipe", {}), {"start": ""}  # run.json leaves its folders out
+        if recipe | same != facts["recipe"] | same:
+            raise ValueError(f"{weights} and run.json are not of one training: copy the folder again, whole.")
+    return Run(facts, history, _with_weights(facts, tensors, weights))
 
 
-def _read_best(folder: Path) -> tuple[Path, dict[str, Any], dict[str, Tensor]]:
-    """The best weights in a folder without a checkpoint. A training that is over has them as a model as well."""
+def _read_facts(file: Path) -> dict[str, Any]:
+    """The facts in a ``run.json``, with the hashes of the files beside it where the run was not an older one."""
+    data = read_whole(file)
     try:
-        return folder / "best.safetensors", *read_tensors(folder / "best.safetensors")
-    except (ValueError, FileNotFoundError):
-        if not (folder / "model.safetensors").exists():
-            raise
-        return folder / "model.safetensors", *read_tensors(folder / "model.safetensors")
+        facts = json.loads(data)
+        if ("sha256" in facts or "files" in facts) and facts.pop("sha256") != content_hash(facts):
+            raise ValueError("its SHA-256 differs")
+        facts["before"] = dataclasses.asdict(Lineage(**facts.get("before", {})))
+        Recipe(**facts["recipe"])
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise ValueError(f"{file} was changed or damaged ({error}): copy the folder again, whole.") from error
+    return facts
 
 
 def _with_weights(facts: Mapping[str, Any], tensors: Mapping[str, Tensor], where: Path) -> nn.Module:
@@ -227,17 +251,10 @@ def _load_start(model: nn.Module, start: str, seed: int) -> Lineage:
     """Copy weights into a fresh model; returns what they have behind them."""
     if user_path(start).is_dir():
         run = read_run(start)
-        trained, history, before = run.model, run.history, Lineage(**run.facts["before"])
-        before.seeds.append(run.recipe.seed)
-        before.commands.append(run.facts["command"])
-        before.machine = _both_machines(before.machine, run.facts)
+        trained, before = run.model, run.lineage()
     else:
         trained, card = load_trained(start), model_card(start)
-        file = PRETRAINED / f"{start}-history.csv"
-        history = read_history(file) if file.exists() else []
-        seeds = card.get("clip_seeds", [card["recipe"]["seed"]] if "recipe" in card else [])
-        commands = [card["trained_with"]] if "trained_with" in card else []
-        before = Lineage([], seeds, commands, _both_machines({}, card))
+        before = Lineage(**card["lineage"]) if "lineage" in card else _lineage_of_card(start, card)
     if type(trained) is not type(model) or trained.config != model.config:
         raise ValueError(
             f"{start} is a {type(trained).__name__} with {trained.config}, expected a {type(model).__name__} with "
@@ -246,10 +263,18 @@ def _load_start(model: nn.Module, start: str, seed: int) -> Lineage:
     if seed in before.seeds:
         raise ValueError(f"{start} has seen the clips of seed {seed} already: choose another seed for fresh ones.")
     model.load_state_dict(trained.state_dict())
-    if history:  # the weights are those of the best epoch: what came after is not in them
-        best = min(range(len(history)), key=lambda i: history[i]["validation_mse"])
-        before.history = _counted_on(before.history, history[: best + 1])
     return before
+
+
+def _lineage_of_card(name: str, card: Mapping[str, Any]) -> Lineage:
+    """What a shipped model has behind it."""
+    history = [] if name.endswith(".safetensors") else pretrained_history(name)
+    return Lineage(
+        history=history[: history.index(best_row(history)) + 1] if history else [],
+        seeds=card.get("clip_seeds", [card["recipe"]["seed"]] if "recipe" in card else []),
+        commands=[card["trained_with"]] if "trained_with" in card else [],
+        machine=_both_machines({}, card),
+    )
 
 
 def _counted_on(before: History, history: History) -> History:

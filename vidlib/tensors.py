@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,10 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
-FORMAT = 1
+from vidlib.files import read_whole
+
+FORMAT = 2
+_OLDER = 1  # whose hash is of the numbers alone, without names and header
 
 
 def tensors_to_bytes(tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> bytes:
@@ -25,20 +28,22 @@ def tensors_to_bytes(tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -
 
     Args:
         tensors: on any device; several names may share one tensor, each gets its own copy.
-        header: JSON values; ``format`` and ``weights``, the hash of the numbers, are filled in.
+        header: JSON values; ``format`` and ``sha256``, the hash of all the rest, are filled in. ``buffers`` may name
+            tensors that are no weights: a mask may hold infinity.
 
     Raises:
         ValueError: a header that is not JSON, or a tensor with NaN or infinity.
     """
     copies = {key: value.detach().to("cpu", copy=True).contiguous() for key, value in tensors.items()}
-    if bad := first_not_finite(copies):
+    if bad := first_not_finite(_weights(copies, header)):
         raise ValueError(f"{bad} holds NaN or infinity, expected numbers: go back to an earlier checkpoint.")
-    whole = {"format": FORMAT, **header, "weights": _body_hash(save(copies))}
     try:
-        # one metadata entry, because safetensors writes several in an order that changes from run to run
-        return save(copies, {"vidlib": json.dumps(whole)})
-    except TypeError as error:
+        header = json.loads(json.dumps({"format": FORMAT, **header}))  # as it will be read: a tuple becomes a list
+    except (TypeError, ValueError) as error:
         raise ValueError(f"config and card are expected as JSON values, but {error}: use text and numbers.") from error
+    header["sha256"] = content_hash([copies, header])
+    # one metadata entry, because safetensors writes several in an order that changes from run to run
+    return save(copies, {"vidlib": json.dumps(header)})
 
 
 def read_tensors(path: str | Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
@@ -49,10 +54,12 @@ def read_tensors(path: str | Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
         OSError: it cannot be read, which says nothing of its contents.
         ValueError: a truncated, changed or foreign file, or one with NaN or infinity in it.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"{path} is not there: train a model first, or use load_pretrained with a shipped one.")
-    data = path.read_bytes()
+    try:
+        data = read_whole(path)
+    except (FileNotFoundError, IsADirectoryError) as error:
+        raise FileNotFoundError(
+            f"{path} is not there: train a model first, or use load_pretrained with a shipped one."
+        ) from error
     try:
         tensors = load(data)
     except SafetensorError as error:
@@ -61,14 +68,16 @@ def read_tensors(path: str | Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     text = (json.loads(data[8:start]).get("__metadata__") or {}).get("vidlib")
     try:
         header = json.loads(text)
-        version, weights = header["format"], header["weights"]
-    except (TypeError, KeyError, ValueError) as error:
+        version = header["format"]
+        recorded = header.pop("weights" if version == _OLDER else "sha256")
+    except (TypeError, KeyError, ValueError, AttributeError) as error:
         raise ValueError(f"{path} has no model header of vidlib, expected a file that this package wrote.") from error
-    if version != FORMAT:
+    if version not in (_OLDER, FORMAT):
         raise ValueError(f"{path} has format {version!r}, expected {FORMAT}: update the package or save it again.")
-    if _body_hash(data) != weights:
+    found = hashlib.sha256(data[start:]).hexdigest() if version == _OLDER else content_hash([tensors, header])
+    if found != recorded:
         raise ValueError(f"{path} was changed or damaged after it was saved: copy or save it again.")
-    if bad := first_not_finite(tensors):
+    if bad := first_not_finite(_weights(tensors, header)):
         raise ValueError(f"{path} holds NaN or infinity in {bad}: train again with a lower learning rate.")
     return header, tensors
 
@@ -99,6 +108,36 @@ def first_not_finite(tensors: Mapping[str, Tensor]) -> str | None:
     return next((key for key, t in tensors.items() if t.is_floating_point() and not t.isfinite().all()), None)
 
 
-def _body_hash(data: bytes) -> str:
-    """SHA-256 of the numbers of a safetensors file, without its header."""
-    return hashlib.sha256(memoryview(data)[8 + int.from_bytes(data[:8], "little") :]).hexdigest()
+def content_hash(tree: Any) -> str:
+    """SHA-256 of nested dictionaries, lists, tensors, numbers and texts; the order of a dictionary does not matter.
+
+    >>> content_hash({"a": 1, "b": [2.5]}) == content_hash({"b": [2.5], "a": 1}) != content_hash({"a": 1, "b": [2]})
+    True
+    """
+    found = hashlib.sha256()
+    for part in _parts(tree):
+        found.update(part)
+    return found.hexdigest()
+
+
+def _parts(tree: Any) -> Iterator[bytes | memoryview]:
+    if isinstance(tree, Tensor):
+        yield f"{tree.dtype}{tuple(tree.shape)}".encode()
+        yield memoryview(tree.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+    elif isinstance(tree, Mapping):
+        yield b"{"
+        for key in sorted(tree, key=repr):
+            yield repr(key).encode()
+            yield from _parts(tree[key])
+        yield b"}"
+    elif isinstance(tree, (list, tuple)):
+        yield b"["
+        for each in tree:
+            yield from _parts(each)
+        yield b"]"
+    else:
+        yield repr(tree).encode() + b";"
+
+
+def _weights(tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> dict[str, Tensor]:
+    return {name: tensor for name, tensor in tensors.items() if name not in header.get("buffers", ())}

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import io
 import json
 import math
-import pickle
 import time
 import zipfile
 from collections.abc import Callable, Mapping
@@ -28,17 +28,22 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler, OneCycleLR
 from tqdm.auto import tqdm
 
-from vidlib.checks import check_choice, check_counts, check_flags, check_numbers
-from vidlib.files import atomic_write, check_zip, only_writer, user_path
+from vidlib.checks import check_choice, check_counts, check_flags, check_numbers, did_you_mean
+from vidlib.files import atomic_write, check_zip, only_writer, read_whole, sha256, user_path
 from vidlib.history import History, write_history
 from vidlib.machine import PRECISIONS, choose_device, fast_precision
 from vidlib.muon import Muon
-from vidlib.tensors import first_not_finite, tensors_to_bytes
+from vidlib.tensors import content_hash, first_mismatch, first_not_finite, tensors_to_bytes
 from vidlib.video import Clips, as_clips, check_model, check_prediction, device_of, float_batch
 
 OPTIMIZERS = ("adam", "adamw", "muon")
 SCHEDULES = ("onecycle", "constant")
 _CHECK_EVERY = 20  # steps between looks at the loss: reading it makes a GPU wait
+_FORMAT = 2  # of checkpoint.pt
+_WHY_THE_SAME = {  # what to do where a resumed run differs
+    "epochs": "a one-cycle schedule ends with its last epoch; only schedule='constant' can be made longer",
+    "processes": "resume with as many processes, or start another run from its weights",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,7 +61,8 @@ class TrainSettings:
         schedule: ``"onecycle"``: OneCycleLR (Smith & Topin 2017, arXiv 1708.07120), which rises and falls over exactly
             ``epochs``. ``"constant"``: rise, stay, and fall over the last part (Hägele et al. 2024, arXiv 2405.18392);
             such a run can be resumed with more epochs.
-        warmup: share of the steps in which the learning rate rises.
+        warmup: how long the learning rate rises. Of ``"onecycle"``, the share of all steps, at most 1. Of ``"constant"``,
+            epochs or a part of one: so a run that was made longer and one that was planned so are the same.
         cooldown: share of the steps in which a constant learning rate falls to nothing at the end.
         clip_norm: highest norm of the gradient.
         ema: decay of the moving average of the weights; 0 for none.
@@ -84,9 +90,10 @@ class TrainSettings:
         check_choice(OPTIMIZERS, optimizer=self.optimizer)
         check_choice(SCHEDULES, schedule=self.schedule)
         check_numbers(0, open=True, lr=self.lr, clip_norm=self.clip_norm)
-        check_numbers(0, weight_decay=self.weight_decay)
-        check_numbers(0, 1, warmup=self.warmup, cooldown=self.cooldown)
-        check_numbers(0, 1, ema=self.ema)
+        check_numbers(0, weight_decay=self.weight_decay, warmup=self.warmup)
+        check_numbers(0, 1, cooldown=self.cooldown, ema=self.ema)
+        if self.schedule == "onecycle":
+            check_numbers(0, 1, warmup=self.warmup)
         if self.ema == 1:
             raise ValueError(f"ema is {self.ema}, expected a number below 1: the average would stay as it began.")
 
@@ -133,36 +140,26 @@ def fit(
 
     Raises:
         ValueError: an argument out of range, or a checkpoint of another run.
+        OSError: the checkpoint is there and cannot be read, or a file could not be written.
         RuntimeError: the folder is in use or holds a run that ``resume`` does not ask for; the loss is not finite; the
             device's memory is too small; the checkpoint is damaged.
     """
-    settings = TrainSettings(**({} if settings is None else dataclasses.asdict(settings)) | numbers)
+    settings = _settings(settings, numbers)
     train, validation = as_clips(train, "the training set"), as_clips(validation, "the validation set")
-    _check_arguments(model, train, validation, loss, precision, compile, resume, progress)
-    accelerator = _accelerator(precision, choose_device(device))
-    out = user_path(out)
+    _check_arguments(model, train, validation, loss, on_epoch, facts)
+    check_choice(PRECISIONS, precision=precision)
+    check_flags(compile=compile, resume=resume, progress=progress)
+    out, accelerator = user_path(out), _accelerator(precision, choose_device(device))
     with only_writer(out, "training") if accelerator.is_main_process else nullcontext():
-        run = _Run(model, train, loss, settings, accelerator, compile)
-        found = read_checkpoint(out)
-        if found and not resume:
-            raise RuntimeError(f"{out} holds a training already: go on with resume=True, or choose another folder.")
-        if found:
+        run = _Run(model, train, validation, loss, settings, accelerator, compile)
+        if found := _checkpoint_to_resume(out, resume):
             run.load(found, out)
         with run.bar(progress) as bar:
             while len(run.history) < settings.epochs:
-                row = run.epoch(bar, out) | {
-                    "validation_mse": validation_mse(run.averaged, validation, batch_size=max(settings.batch_size, 16))
-                }
-                run.end_epoch(row, facts)
-                bar.set_postfix(
-                    epoch=f"{row['epoch']}/{settings.epochs}", validation_mse=f"{row['validation_mse']:.1f}"
-                )
-                if accelerator.is_main_process:
-                    run.save(out)
+                run.end_epoch(run.epoch(bar, out), bar, facts)
+                run.save(out)
                 if on_epoch:
                     on_epoch(run.averaged, run.history[-1])
-        if found and accelerator.is_main_process:
-            _write_what_follows(out, run.state())  # a kill may have come between two files
         accelerator.wait_for_everyone()
         run.give_back_best()
     return run.history
@@ -175,12 +172,14 @@ class _Run:
         self,
         model: nn.Module,
         train: Clips,
+        validation: Clips,
         loss: Callable,
         settings: TrainSettings,
         accelerator: Accelerator,
         compile: bool,
     ) -> None:
-        self.model, self.train, self.loss, self.settings, self.accelerator = model, train, loss, settings, accelerator
+        self.model, self.train, self.validation, self.loss = model, train, validation, loss
+        self.settings, self.accelerator = settings, accelerator
         _move(model, accelerator.device)
         self.averaged = copy.deepcopy(model).eval()
         self.prepared, self.optimizers = _prepare(accelerator, model, settings, compile)
@@ -193,11 +192,10 @@ class _Run:
                 "make the batch smaller or the epoch longer."
             )
         self.rates = [learning_rates(optimizer, settings, self.steps_per_epoch) for optimizer in self.optimizers]
-        self.fingerprint = train.fingerprint()
+        self.plan = self._plan()
         self.history: History = []
         self.facts: dict[str, Any] | None = None
         self.best: dict[str, Tensor] = {}
-        self.began = 0.0
 
     def bar(self, progress: bool) -> tqdm:
         """Counts clips from the first epoch to the last."""
@@ -208,29 +206,32 @@ class _Run:
         )  # fmt: skip
 
     def epoch(self, bar: tqdm, out: Path) -> dict[str, float]:
-        """Train for one epoch; returns its row, to which the validation is added."""
-        number = len(self.history)
-        self.began, losses, rates = time.perf_counter(), [], []
+        """Train for one epoch and validate; returns its row."""
+        number, clips = len(self.history), self.steps_per_epoch * self.clips_per_step
+        began, losses, rates = time.perf_counter(), [], []
         self.prepared.train()
-        for step in range(self.steps_per_epoch):
+        for step in range(number * self.steps_per_epoch, (number + 1) * self.steps_per_epoch):
             rates.append(self.rates[-1].get_last_lr()[0])
-            losses.append(self.step(number * self.steps_per_epoch + step, number))
+            losses.append(self.step(step, number))
             bar.update(self.clips_per_step)
-            if len(losses) % _CHECK_EVERY == 0 or step + 1 == self.steps_per_epoch:
-                recent = torch.stack(losses[-_CHECK_EVERY:]).float()
-                last = number * self.steps_per_epoch + step
-                _must_be_finite(recent, rates[-_CHECK_EVERY:], last, self.history, out)
+            if len(losses) % _CHECK_EVERY == 0 or len(losses) == self.steps_per_epoch:
+                recent = losses[(len(losses) - 1) // _CHECK_EVERY * _CHECK_EVERY :]
+                # every process has seen its own clips: the mean is the loss of the whole batch
+                recent = self.accelerator.reduce(torch.stack(recent).float(), "mean").cpu()
+                losses[-len(recent) :] = recent.unbind()
+                _must_be_finite(recent, rates[-len(recent) :], step, self.history, out)
                 bar.set_postfix(epoch=f"{number + 1}/{self.settings.epochs}", loss=f"{recent.mean():.1f}")
-        trained = time.perf_counter() - self.began
+        trained = time.perf_counter() - began
+        error = validation_mse(self.averaged, self.validation, batch_size=max(self.settings.batch_size, 16))
         return {
             "epoch": number + 1,
             "steps": (number + 1) * self.steps_per_epoch,
-            "clips": (number + 1) * self.steps_per_epoch * self.clips_per_step,
+            "clips": (number + 1) * clips,
             "lr": rates[-1],
-            "train_loss": sum(torch.stack(losses).float().tolist()) / len(losses),  # no float64 on Apple's GPUs
-            "validation_mse": float("nan"),
-            "seconds": trained,
-            "clips_per_second": self.steps_per_epoch * self.clips_per_step / trained,
+            "train_loss": sum(loss.item() for loss in losses) / len(losses),
+            "validation_mse": error,
+            "seconds": time.perf_counter() - began,
+            "clips_per_second": clips / trained,
         }
 
     def step(self, number: int, epoch: int) -> Tensor:
@@ -245,6 +246,8 @@ class _Run:
                 if number == 0:
                     check_prediction(prediction, self.model, past)
                 value = self.loss(prediction, future)
+                if number == 0:
+                    _check_loss(value)
             accelerator.backward(value)
         except torch.OutOfMemoryError:
             value = None  # and out of this block, whose traceback holds the memory of the step
@@ -260,17 +263,21 @@ class _Run:
         _average(self.averaged, self.model, self.settings.ema, number)
         return value.detach() * future[0, 0].numel()
 
-    def end_epoch(self, row: dict[str, float], facts: Mapping[str, Any] | None) -> None:
+    def end_epoch(self, row: dict[str, float], bar: tqdm, facts: Mapping[str, Any] | None) -> None:
         """Add the row; keep the average if it is the best so far."""
-        row["seconds"] = time.perf_counter() - self.began
-        if not math.isfinite(row["validation_mse"]):
+        bad = None if math.isfinite(row["validation_mse"]) else "The validation error"
+        for model in (self.model, self.averaged):
+            if name := first_not_finite(dict(model.named_parameters())):
+                bad = name
+        if bad:
             raise RuntimeError(
-                f"The validation error after epoch {row['epoch']} is {row['validation_mse']}: start again with a lower "
-                "learning rate in another folder."
+                f"{bad} is not finite after epoch {row['epoch']}: start again with a lower learning rate in another "
+                "folder."
             )
+        bar.set_postfix(epoch=f"{row['epoch']}/{self.settings.epochs}", validation_mse=f"{row['validation_mse']:.1f}")
         self.history.append(row)
-        self.facts = None if facts is None else json.loads(json.dumps(facts))  # plain values: nothing else is loaded
-        if row["validation_mse"] <= min(r["validation_mse"] for r in self.history):
+        self.facts = None if facts is None else json.loads(json.dumps(dict(facts)))  # as it will be read
+        if best_row(self.history) is row:
             self.best = {key: value.detach().to("cpu", copy=True) for key, value in self.averaged.state_dict().items()}
 
     def parts(self) -> dict[str, Any]:
@@ -280,56 +287,55 @@ class _Run:
             found |= {f"optimizer{i}": optimizer, f"schedule{i}": rate}
         return found
 
-    def plan(self) -> dict[str, Any]:
-        """What must be the same in a resumed run."""
-        loss = (
-            self.loss.describe()
-            if hasattr(self.loss, "describe")
-            else getattr(self.loss, "__name__", type(self.loss).__name__)
-        )
+    def _plan(self) -> dict[str, Any]:
+        """What must be the same in a resumed run: numbers, model, and the content of the clips, wherever they lie."""
+        name = getattr(self.loss, "__name__", type(self.loss).__name__)
         return {
             **dataclasses.asdict(self.settings),
             "clips_per_epoch": self.clips_per_epoch,
             "processes": self.accelerator.num_processes,
             "model": type(self.model).__name__,
-            "config": json.dumps(getattr(self.model, "config", None), sort_keys=True),
-            "train": self.fingerprint,
-            "loss": loss,
-        }  # fmt: skip
+            "config": json.dumps(getattr(self.model, "config", None), sort_keys=True, default=str),
+            "frozen": [key for key, weight in self.model.named_parameters() if not weight.requires_grad],
+            "train": self.train.fingerprint(),
+            "validation": f"{len(self.validation)} clips {self.validation.fingerprint()}",
+            "loss": self.loss.describe() if hasattr(self.loss, "describe") else name,
+        }
 
     def state(self) -> dict[str, Any]:
         """Everything that a checkpoint keeps."""
         return {name: part.state_dict() for name, part in self.parts().items()} | {
-            "plan": self.plan(), "history": self.history, "best": self.best, "facts": self.facts,
-            "random": torch.get_rng_state(),
+            "format": _FORMAT, "plan": self.plan, "history": self.history, "best": self.best, "facts": self.facts,
+            "random": _random_states(self.accelerator.device),
         }  # fmt: skip
 
     def save(self, out: Path) -> None:
         """Commit this epoch: one file, replaced whole. What follows from it is written afterwards."""
-        state = self.state()
-        with atomic_write(out / "checkpoint.pt") as file:
-            torch.save(state, file)
-        _write_what_follows(out, state)
+        if self.accelerator.is_main_process:
+            state = self.state()
+            with atomic_write(out / "checkpoint.pt") as file:
+                torch.save(state | {"sha256": content_hash(state)}, file)
+            self.write_what_follows(out)
 
     def load(self, saved: dict[str, Any], out: Path) -> None:
         """Go on where a checkpoint was written."""
-        plan, was = self.plan(), saved["plan"]
-        for key, value in plan.items():
-            if was.get(key) == value or (key == "epochs" and self.settings.schedule == "constant"):
+        file, was = out / "checkpoint.pt", saved["plan"]
+        longer = self.settings.schedule == was["schedule"] == "constant"
+        for key, value in self.plan.items():
+            if was.get(key) == value or (key == "epochs" and longer):
                 continue
-            hint = "resume with the same settings, or choose another folder"
-            if key == "epochs":
-                hint = "a one-cycle schedule ends with its last epoch; only schedule='constant' can be made longer"
-            elif key == "processes":
-                hint = "resume with as many processes, or start another run from its weights"
-            raise ValueError(
-                f"{out / 'checkpoint.pt'} belongs to a run with {key}={was.get(key)!r}, this one has {value!r}: {hint}."
-            )
+            hint = _WHY_THE_SAME.get(key, "resume with the same settings, or choose another folder")
+            raise ValueError(f"{file} belongs to a run with {key}={was.get(key)!r}, this one has {value!r}: {hint}.")
         if len(saved["history"]) > self.settings.epochs:
             raise ValueError(
                 f"{out} has been trained for {len(saved['history'])} epochs, expected at most epochs="
                 f"{self.settings.epochs}: ask for more epochs, or choose another folder."
             )
+        for part in ("model", "averaged", "best"):
+            if wrong := first_mismatch(self.model.state_dict(), saved[part]):
+                raise ValueError(
+                    f"{file} belongs to another model: {wrong}; resume with the same model, or choose another folder."
+                )
         for name, part in self.parts().items():
             part.load_state_dict(saved[name])
         for optimizer, rate in zip(self.optimizers, self.rates, strict=True):
@@ -339,8 +345,26 @@ class _Run:
                 ]
                 for group, lr in zip(optimizer.param_groups, rate._last_lr, strict=True):
                     group["lr"] = lr
-        torch.set_rng_state(saved["random"])
+        _set_random_states(saved["random"])
         self.history, self.best, self.facts = saved["history"], saved["best"], saved["facts"]
+        if self.accelerator.is_main_process:
+            self.write_what_follows(out)  # a kill may have come between two files
+
+    def write_what_follows(self, out: Path) -> None:
+        """Best weights, history and facts, for whoever reads the folder without torch's checkpoint.
+
+        ``run.json`` comes last: it has the hashes of the other two, and its own.
+        """
+        epoch, config = best_row(self.history)["epoch"], json.loads(self.plan["config"])
+        buffers = [name for name, _ in self.model.named_buffers()]
+        header = {"epoch": epoch, "model": self.plan["model"], "config": config, "buffers": buffers}
+        with atomic_write(out / "best.safetensors") as file:
+            file.write_bytes(tensors_to_bytes(self.best, header))
+        write_history(self.history, out / "history.csv")
+        if self.facts is not None:
+            facts = self.facts | {"files": {name: sha256(out / name) for name in ("best.safetensors", "history.csv")}}
+            with atomic_write(out / "run.json") as file:
+                file.write_text(json.dumps(facts | {"sha256": content_hash(facts)}, indent=1), encoding="utf-8")
 
     def give_back_best(self) -> None:
         """Leave the model with the best weights, as its owner knows it."""
@@ -353,24 +377,35 @@ class _Run:
 def learning_rates(optimizer: torch.optim.Optimizer, settings: TrainSettings, steps_per_epoch: int) -> LRScheduler:
     """The learning rate of every step, see :class:`TrainSettings`."""
     total = settings.epochs * steps_per_epoch
-    # OneCycleLR wants at least one step of rise, also where a demonstration has only three steps
-    rise = min(max(settings.warmup, 1.5 / total), 0.9)
     if settings.schedule == "onecycle":
-        highest = optimizer.param_groups[0]["lr"]
-        return OneCycleLR(optimizer, highest, total_steps=total, pct_start=rise, cycle_momentum=False)
+        # OneCycleLR wants at least one step of rise, also where a demonstration has only three steps
+        share, highest = min(max(settings.warmup, 1.5 / total), 0.9), optimizer.param_groups[0]["lr"]
+        return OneCycleLR(optimizer, highest, total_steps=total, pct_start=share, cycle_momentum=False)
+    rise = max(settings.warmup * steps_per_epoch, 1.0)  # steps
     return LambdaLR(optimizer, lambda step: constant_share(step, total, rise, settings.cooldown))
 
 
-def constant_share(step: int, total: int, warmup: float, cooldown: float) -> float:
+def constant_share(step: int, total: int, rise: float, cooldown: float) -> float:
     """The constant schedule's learning rate at a step, as a share of the highest: rise, stay, fall.
 
     The fall is 1 − √(share of the fall that is over) (Hägele et al. 2024, arXiv 2405.18392, section 3.2).
 
-    >>> [round(constant_share(step, 10, 0.2, 0.4), 2) for step in range(10)]
+    Args:
+        step: counted from 0.
+        total: steps of the whole training.
+        rise: steps until the highest rate is reached.
+        cooldown: share of ``total`` in which it falls.
+
+    >>> [round(constant_share(step, 10, 2, 0.4), 2) for step in range(10)]
     [0.5, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 0.5, 0.29, 0.13]
     """
     falling = (step - total * (1 - cooldown)) / (total * cooldown) if cooldown else 0.0
-    return min((step + 1) / max(1.0, warmup * total), 1.0, 1 - max(0.0, min(falling, 1.0)) ** 0.5)
+    return min((step + 1) / rise, 1.0, 1 - max(0.0, min(falling, 1.0)) ** 0.5)
+
+
+def best_row(history: History) -> dict[str, float]:
+    """The epoch whose weights are kept: the first with the lowest validation error."""
+    return min(history, key=lambda row: row["validation_mse"])
 
 
 def validation_mse(model: nn.Module, clips, *, batch_size: int = 16) -> float:
@@ -393,7 +428,8 @@ def muon_matrices(model: nn.Module) -> dict[int, list[Tensor]]:
     """
     if hasattr(model, "matrices"):
         return model.matrices()
-    return {1: [module.weight for module in model.modules() if isinstance(module, nn.Linear)]}
+    weights = [module.weight for module in model.modules() if isinstance(module, nn.Linear)]
+    return {1: list(dict.fromkeys(weights))}  # a weight that two layers share is one matrix
 
 
 def read_checkpoint(out: str | Path) -> dict[str, Any] | None:
@@ -402,51 +438,108 @@ def read_checkpoint(out: str | Path) -> dict[str, Any] | None:
     Raises:
         OSError: it is there and cannot be read, which says nothing of its contents.
         RuntimeError: it is truncated or changed.
+        ValueError: it is whole, and another version of this package or another program wrote it.
     """
-    file = Path(out) / "checkpoint.pt"
-    if not file.exists():
-        return None
+    file = user_path(out) / "checkpoint.pt"
     try:
-        check_zip(file)
-        saved = torch.load(file, map_location="cpu", weights_only=True)
-        for name in ("model", "averaged", "best", "plan", "history", "facts", "random"):
-            saved[name]
-        if bad := first_not_finite(saved["best"]):
-            raise ValueError(f"{bad} is not finite")
-    except (
-        zipfile.BadZipFile,
-        RuntimeError,
-        KeyError,
-        TypeError,
-        ValueError,
-        EOFError,
-        pickle.UnpicklingError,
-    ) as error:
-        raise RuntimeError(f"{file} is truncated or changed: start again in another folder, or delete it.") from error
+        data = io.BytesIO(read_whole(file))
+    except FileNotFoundError:
+        return None
+    damaged = f"{file} is truncated or changed: start again in another folder, or delete it."
+    try:
+        check_zip(data)
+    except zipfile.BadZipFile as error:
+        raise RuntimeError(damaged) from error
+    foreign = f"{file} is whole, but no checkpoint of this version of the package: "
+    foreign += "go on with the version that wrote it, or choose another folder."
+    data.seek(0)
+    try:
+        saved = torch.load(data, map_location="cpu", weights_only=True)
+    except MemoryError:
+        raise
+    except Exception as error:  # all bytes are as they were written, so what is wrong is who wrote them
+        raise ValueError(foreign) from error
+    if not isinstance(saved, dict) or saved.get("format") != _FORMAT:
+        raise ValueError(foreign)
+    if saved.pop("sha256", None) != content_hash(saved):
+        raise RuntimeError(damaged)
     return saved
 
 
-def _write_what_follows(out: Path, state: Mapping[str, Any]) -> None:
-    """Best weights, history and facts, for whoever reads the folder without torch's checkpoint."""
-    best = min(state["history"], key=lambda row: row["validation_mse"])
-    header = {"epoch": best["epoch"], "model": state["plan"]["model"], "config": json.loads(state["plan"]["config"])}
-    with atomic_write(out / "best.safetensors") as file:
-        file.write_bytes(tensors_to_bytes(state["best"], header))
-    write_history(state["history"], out / "history.csv")
-    if state["facts"] is not None:
-        with atomic_write(out / "run.json") as file:
-            file.write_text(json.dumps(state["facts"], indent=1), encoding="utf-8")
+def _checkpoint_to_resume(out: Path, resume: bool) -> dict[str, Any] | None:
+    """The checkpoint if the training goes on; ``None`` if it begins, in a folder that holds none."""
+    if not resume and (out / "checkpoint.pt").exists():
+        raise RuntimeError(f"{out} holds a training already: go on with resume=True, or choose another folder.")
+    found = read_checkpoint(out)
+    if not found and (out / "best.safetensors").exists():
+        raise RuntimeError(
+            f"{out} holds the weights of a training whose checkpoint.pt is not there: choose another folder, and start "
+            "from these weights."
+        )
+    return found
 
 
-def _check_arguments(model, train: Clips, validation: Clips, loss, precision, compile, resume, progress) -> None:
+def _random_states(device: torch.device) -> dict[str, Tensor]:
+    """Of the CPU's generator and the device's: a model may draw, as dropout does."""
+    states = {"cpu": torch.get_rng_state()}
+    if device.type != "cpu":
+        states[device.type] = torch.get_device_module(device).get_rng_state()
+    return states
+
+
+def _set_random_states(states: Mapping[str, Tensor]) -> None:
+    here = torch.accelerator.current_accelerator(check_available=True)
+    torch.set_rng_state(states["cpu"])
+    if here and here.type in states:
+        torch.get_device_module(here).set_rng_state(states[here.type])
+
+
+def _settings(settings: TrainSettings | None, numbers: Mapping[str, Any]) -> TrainSettings:
+    """The settings, with single numbers changed."""
+    names = [field.name for field in dataclasses.fields(TrainSettings)]
+    if not isinstance(settings, TrainSettings | None):
+        raise ValueError(f"settings is a {type(settings).__name__}, expected TrainSettings(epochs=…).")
+    if unknown := [name for name in numbers if name not in names]:
+        raise ValueError(f"{unknown[0]!r} is no setting of a training, {did_you_mean(unknown[0], names)}")
+    given = {} if settings is None else {name: getattr(settings, name) for name in names}
+    if "epochs" not in (given := given | numbers):
+        raise ValueError("epochs is missing, expected a whole number: say how long to train, as in epochs=3.")
+    return TrainSettings(**given)
+
+
+def _check_arguments(model, train: Clips, validation: Clips, loss, on_epoch, facts) -> None:
     check_model(model)
-    check_choice(PRECISIONS, precision=precision)
-    check_flags(compile=compile, resume=resume, progress=progress)
+    kind, weights = type(model).__name__, dict(model.named_parameters())
     if not callable(loss):
         raise ValueError(f"loss is {loss!r}, expected a function of prediction and truth.")
-    if not any(parameter.requires_grad for parameter in model.parameters()):
-        raise ValueError(f"{type(model).__name__} has no weights to train, expected at least one parameter.")
-    _pair(validation, range(1), model, torch.device("cpu"))  # a mistake in them costs no epoch
+    if on_epoch is not None and not callable(on_epoch):
+        raise ValueError(f"on_epoch is {on_epoch!r}, expected a function of the model and the row of an epoch.")
+    if not any(weight.requires_grad for weight in weights.values()):
+        raise ValueError(f"{kind} has no weights to train, expected at least one parameter.")
+    for name, weight in weights.items():
+        if weight.requires_grad and weight.dtype not in (torch.float32, torch.complex64):
+            raise ValueError(
+                f"{kind} has weights in {weight.dtype} ({name}), expected torch.float32: call model.float() first; "
+                "precision='bf16' computes faster in bf16."
+            )
+        if any(stride == 0 and size > 1 for stride, size in zip(weight.stride(), weight.shape, strict=True)):
+            raise ValueError(f"{name} of {kind} is an expanded tensor, expected memory of its own: clone() it.")
+    if bad := first_not_finite(weights):
+        raise ValueError(f"{bad} of {kind} holds NaN or infinity before the training, expected numbers.")
+    try:
+        json.dumps(None if facts is None else dict(facts))
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"facts are {facts!r}, expected a dictionary of JSON values.") from error
+    for clips in (train, validation):
+        _pair(clips, range(1), model, torch.device("cpu"))  # a mistake in them costs no epoch
+
+
+def _check_loss(value: Any) -> None:
+    if not isinstance(value, Tensor) or value.numel() != 1 or not value.requires_grad:
+        came = f"a tensor {tuple(value.shape)}" if isinstance(value, Tensor) else f"a {type(value).__name__}"
+        if isinstance(value, Tensor) and value.numel() == 1:
+            came = "a number that does not depend on the weights"
+        raise ValueError(f"loss returned {came}, expected one number as a tensor that the weights can learn from.")
 
 
 def _pair(clips: Clips, indices: range, model: nn.Module, device: torch.device) -> tuple[Tensor, Tensor]:
@@ -499,8 +592,10 @@ def _prepare(
 def _average(averaged: nn.Module, model: nn.Module, decay: float, step: int) -> None:
     # the average must not remember the random start: short runs get a short memory
     decay = min(decay, (1 + step) / (10 + step))
+    pairs = list(zip(averaged.parameters(), model.parameters(), strict=True))
+    trained = [pair for pair in pairs if pair[1].requires_grad]
     with torch.no_grad():
-        torch._foreach_lerp_(list(averaged.parameters()), list(model.parameters()), 1 - decay)
+        torch._foreach_lerp_([mean for mean, _ in trained], [now for _, now in trained], 1 - decay)
         for mean, now in zip(averaged.buffers(), model.buffers(), strict=True):
             mean.copy_(now)
 

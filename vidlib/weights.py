@@ -17,8 +17,9 @@ import torch
 from torch import Tensor, nn
 
 from vidlib.baselines import BESIDE_SCORES
-from vidlib.checks import did_you_mean
-from vidlib.files import atomic_write, sha256
+from vidlib.checks import check_numbers, check_texts, did_you_mean
+from vidlib.files import atomic_write, read_whole, sha256, user_path
+from vidlib.history import History, read_history, write_history
 from vidlib.models.registry import MODELS
 from vidlib.tensors import first_mismatch, read_tensors, tensors_to_bytes
 
@@ -73,8 +74,9 @@ def save_model(
         ValueError: another model or dtype, or a config or card that is not JSON.
         OSError: the file could not be written.
     """
-    _write(Path(path), _to_bytes(model, card, dtype))
-    return Path(path)
+    path = user_path(path)
+    _write(path, _to_bytes(model, card, dtype))
+    return path
 
 
 def load_model(path: str | Path) -> nn.Module:
@@ -84,9 +86,10 @@ def load_model(path: str | Path) -> nn.Module:
 
     Raises:
         FileNotFoundError: there is no such file.
+        OSError: it is there and cannot be read.
         ValueError: a truncated, damaged or foreign file, or one that does not fit this version of the package.
     """
-    path = Path(path)
+    path = user_path(path)
     header, tensors = _read(path)
     name, config = header["architecture"], header["config"]
     if name not in MODELS:
@@ -125,7 +128,7 @@ def load_trained(name: str) -> nn.Module:
     Raises:
         ValueError, FileNotFoundError: as :func:`load_pretrained` and :func:`load_model`.
     """
-    return load_model(name) if name.endswith(".safetensors") else load_pretrained(name)
+    return load_model(name) if str(name).endswith(".safetensors") else load_pretrained(name)
 
 
 def model_card(name: str | Path) -> dict[str, Any]:
@@ -134,8 +137,23 @@ def model_card(name: str | Path) -> dict[str, Any]:
     Raises:
         ValueError, FileNotFoundError: as :func:`load_pretrained` and :func:`load_model`.
     """
-    path = Path(name) if str(name).endswith(".safetensors") else _pretrained_file(str(name))
+    path = user_path(name) if str(name).endswith(".safetensors") else _pretrained_file(name)
     return {**_read(path)[0]["card"], "weights_sha256": sha256(path)}
+
+
+def pretrained_history(name: str) -> History:
+    """How a shipped model was trained, epoch by epoch; empty where that was not kept.
+
+    Raises:
+        ValueError: no model of that name, or a file that was changed.
+    """
+    _pretrained_file(name)
+    path, recorded = PRETRAINED / f"{name}-history.csv", _index()[name].get("history_sha256")
+    if recorded is None and not path.exists():
+        return []
+    if recorded not in (None, sha256(path)):
+        raise ValueError(f"{path} is not the file that was shipped (its SHA-256 differs): restore it or clone again.")
+    return read_history(path)
 
 
 def publish(
@@ -143,6 +161,7 @@ def publish(
     name: str,
     card: dict[str, Any],
     *,
+    history: History | None = None,
     folder: str | Path | None = None,
     dtype: torch.dtype = torch.bfloat16,
 ) -> Path:
@@ -155,6 +174,7 @@ def publish(
         name: lower-case words joined by hyphens, such as ``"convlstm"``.
         card: all keys of :data:`CARD`. ``test`` says what the metrics were measured on; ``metrics`` is
             ``{"model": {"mse": …}, "copy-last": {"mse": …}, "all-black": {"mse": …}}``.
+        history: of its training, for :func:`pretrained_history`.
         folder: the package's own ``pretrained`` where not given.
         dtype: as in :func:`save_model`.
 
@@ -162,10 +182,9 @@ def publish(
         ValueError: a bad name, a card with a missing key, or more bytes than may be shipped.
         OSError: a file could not be written.
     """
-    if not re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", name):
-        raise ValueError(f"name is {name!r}, expected lower-case words joined by hyphens, such as 'convlstm'.")
+    check_name(name)
     check_card(card)
-    folder = Path(folder or PRETRAINED)
+    folder = PRETRAINED if folder is None else user_path(folder)
     index = _index(folder)
     if not isinstance(model, nn.Module):
         model = load_model(model)
@@ -181,13 +200,25 @@ def publish(
     _write(path, data)
     _write(path.with_suffix(".md"), _card_page(name, model_card(path)).encode())
     index[name] = {"file": path.name, "sha256": hashlib.sha256(data).hexdigest()}
+    if history:
+        rows = folder / f"{name}-history.csv"
+        write_history(history, rows)
+        index[name]["history_sha256"] = sha256(rows)
     # The index comes last: until it names the new hash, a half-published model is an error and not a surprise.
     _write(folder / "index.json", (json.dumps(index, indent=2, sort_keys=True) + "\n").encode())
     return path
 
 
+def check_name(name: str) -> None:
+    """Raise a ValueError unless a model can be shipped under that name."""
+    if not isinstance(name, str) or not re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", name):
+        raise ValueError(f"name is {name!r}, expected lower-case words joined by hyphens, such as 'convlstm'.")
+
+
 def check_card(card: dict[str, Any]) -> None:
     """Raise a ValueError unless the card says everything that :data:`CARD` lists, baselines included."""
+    if not isinstance(card, dict):
+        raise ValueError(f"card is {card!r}, expected a dictionary with {', '.join(CARD)}.")
     if missing := [key for key in CARD if card.get(key) in (None, "", {})]:
         raise ValueError(f"the card lacks {', '.join(missing)}: a shipped model says all of {', '.join(CARD)}.")
     metrics = card["metrics"]
@@ -195,6 +226,8 @@ def check_card(card: dict[str, Any]) -> None:
         raise ValueError("the card's metrics are expected as {'model': {'mse': 60.0}, 'copy-last': {'mse': 287.0}, …}.")
     if missing := [row for row in ("model", *BESIDE_SCORES) if not metrics.get(row)]:
         raise ValueError(f"the card's metrics lack {', '.join(missing)}: a score is shown beside both baselines.")
+    for row, scores in metrics.items():
+        check_numbers(**{f"the card's {metric} of {row}": score for metric, score in scores.items()})
 
 
 def _to_bytes(model: nn.Module, card: dict[str, Any] | None, dtype: torch.dtype) -> bytes:
@@ -211,8 +244,11 @@ def _to_bytes(model: nn.Module, card: dict[str, Any] | None, dtype: torch.dtype)
         raise ValueError(
             f"{type(model).__name__} has no dict called config, expected its constructor's arguments in it."
         )
+    if not isinstance(card, dict | None):
+        raise ValueError(f"card is {card!r}, expected a dictionary of JSON values.")
     tensors = {key: value.to(dtype if value.is_floating_point() else None) for key, value in model.state_dict().items()}
     header = {
+        "buffers": [name for name, _ in model.named_buffers()],
         "architecture": name,
         "config": model.config,
         "vidlib": package_version(),
@@ -245,8 +281,9 @@ def _index(folder: Path | None = None) -> dict[str, dict[str, str]]:
     path = (folder or PRETRAINED) / "index.json"
     if not path.exists():
         return {}
+    text = read_whole(path)
     try:
-        index = json.loads(path.read_text(encoding="utf-8"))
+        index = json.loads(text)
         for entry in index.values():
             if Path(entry["file"]).name != entry["file"] or not re.fullmatch("[0-9a-f]{64}", entry["sha256"]):
                 raise ValueError(f"{entry} names no file of this folder")
@@ -258,6 +295,7 @@ def _index(folder: Path | None = None) -> dict[str, dict[str, str]]:
 
 
 def _pretrained_file(name: str) -> Path:
+    check_texts(name=name)
     index = _index()
     if name not in index:
         hint = did_you_mean(name, sorted(index)) if index else "and this copy of the course ships none."
