@@ -88,3 +88,19 @@ def test_its_state_goes_into_a_checkpoint():
 def test_what_is_no_matrix_is_one_sentence(shape, stacked):
     with pytest.raises(ValueError, match=rf"a parameter is \({shape[0]},.*\), expected {stacked} stacked matri"):
         Muon([{"params": [start(*shape)], "stacked": stacked}], 0.1)
+
+
+@pytest.mark.parametrize(
+    "params, options",
+    [
+        (None, {}), (3, {}), ([], {}), ("weights", {}), ([None], {}), ([{"params": [start(2, 3)], "stacked": 0}], {}),
+        ([{"params": [start(2, 3)], "stacked": 1.5}], {}), ([{"params": [start(2, 3)], "lr": float("nan")}], {}),
+        *(([start(2, 3)], {name: value}) for name in ("lr", "weight_decay", "momentum")
+          for value in (None, True, "1", -1.0, float("nan"), float("inf"))),
+        ([start(2, 3)], {"momentum": 1.0}),
+    ],
+)  # fmt: skip
+def test_a_wrong_call_is_one_sentence(params, options):
+    with pytest.raises(ValueError, match="expected") as caught:
+        Muon(params, **{"lr": 0.1} | options)
+    assert "\n" not in str(caught.value)

@@ -14,6 +14,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 import torch.nn.functional as F
+from PIL import Image
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
@@ -379,8 +380,6 @@ def test_a_kill_at_any_write_loses_at_most_an_epoch_and_nothing_contradicts(tmp_
                 run = runs.read_run(out)
                 found = validation_mse(run.model.eval(), validation)
                 assert found == pytest.approx(run.best["validation_mse"], rel=1e-6)
-                    run.best["validation_mse"], rel=1e-6
-                )
                 card, _ = published(out, tmp_path / "early")
                 assert card["clips_seen"] == run.best["clips"] + sum(row["clips"] for row in whole_before["history"])
                 assert card["epochs"].startswith(f"{run.best['epoch']} of 2, the best of {len(run.history)} ")
@@ -527,3 +526,67 @@ def fresh(tmp_path: Path, origin: str) -> Path:
 def flat(found) -> str:
     """Anything that a door gives, as one text that can be compared."""
     return content_hash(dataclasses.asdict(found) if dataclasses.is_dataclass(found) else found)
+
+
+# Moved, and called wrongly
+
+
+def test_the_same_digits_under_another_path_go_on(tmp_path):
+    digits = load_digits("builtin", "train").images[:60]
+    for name in ("here", "there"):
+        (tmp_path / name).mkdir()
+        for i, image in enumerate(digits if name == "here" else digits.copy()):
+            Image.fromarray(image).save(tmp_path / name / f"{i:03}.png")
+    chosen = recipe("convlstm", "smoke", **TINY | SMALL)
+    quiet = {"progress": False, "device": "cpu"}
+    runs.train(chosen, tmp_path / "run", digits=tmp_path / "here", **quiet)
+    _, history = runs.train(chosen.change(epochs=2), tmp_path / "run", digits=tmp_path / "there", resume=True, **quiet)
+    assert [row["epoch"] for row in history] == [1, 2]
+    Image.fromarray(255 - digits[0]).save(tmp_path / "there" / "999.png")
+    with pytest.raises(ValueError, match="belongs to a run with train="):
+        runs.train(chosen.change(epochs=3), tmp_path / "run", digits=tmp_path / "there", resume=True, **quiet)
+
+
+def test_a_run_is_not_resumed_from_other_weights(tmp_path):
+    runs.train(recipe("convlstm", "smoke", **TINY | SMALL), tmp_path / "run", **QUIET)
+    with pytest.raises(ValueError, match="began from '', this run from 'convlstm': choose another folder"):
+        runs.train(
+            recipe("convlstm", "smoke", **TINY | SMALL, start="convlstm"), tmp_path / "run", resume=True, **QUIET
+        )
+
+
+@pytest.mark.parametrize(
+    "wrong, sentence",
+    [
+        ({"recipe": None}, "recipe is a NoneType, expected one of vidlib.recipes.recipe"),
+        ({"recipe": "convlstm"}, "recipe is a str"),
+        ({"out": None}, "None is no path"),
+        ({"device": "xyz"}, "device is 'xyz', expected"),
+        ({"resume": "yes"}, "resume is 'yes', expected True or False"),
+        ({"progress": 1}, "progress is 1, expected True or False"),
+        ({"on_epoch": True}, "on_epoch is True, expected a function"),
+    ],
+)
+def test_a_wrong_training_is_one_sentence(tmp_path, wrong, sentence):
+    chosen = {"recipe": recipe("convlstm", "smoke", **TINY), "out": tmp_path / "run"} | QUIET | wrong
+    with pytest.raises(ValueError, match=sentence):
+        runs.train(chosen.pop("recipe"), chosen.pop("out"), **chosen)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    "wrong, sentence",
+    [
+        ({"run": None}, "None is no path"),
+        ({"name": None}, "name is None, expected lower-case words"),
+        ({"name": "My Model"}, "name is 'My Model', expected lower-case words"),
+        ({"clips": 0}, "clips is 0, expected a whole number"),
+        ({"clips": True}, "clips is True, expected a whole number"),
+        ({"clips": 2.5}, "clips is 2.5, expected a whole number"),
+        ({"device": "xyz"}, "device is 'xyz', expected"),
+    ],
+)
+def test_a_wrong_publication_is_one_sentence_before_anything_is_scored(tmp_path, wrong, sentence):
+    given = {"run": tmp_path, "name": "tiny"} | wrong
+    with pytest.raises(ValueError, match=sentence):
+        runs.publish_run(given.pop("run"), given.pop("name"), **given)

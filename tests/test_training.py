@@ -684,9 +684,7 @@ def test_a_run_of_constant_rate_rises_stays_and_falls_at_its_new_end(tmp_path, s
 
 def test_a_one_cycle_run_cannot_be_made_longer_and_no_run_shorter(tmp_path):
     run(tmp_path / "a", epochs=2)
-    with pytest.raises(
-        ValueError, match="epochs=2, this one has 3: a one-cycle schedule ends with its last epoch; onl"
-    ):
+    with pytest.raises(ValueError, match="epochs=2, this one has 3: a one-cycle schedule ends with its last epoch"):
         run(tmp_path / "a", epochs=3, resume=True)
     run(tmp_path / "b", epochs=2, schedule="constant")
     with pytest.raises(ValueError, match="has been trained for 2 epochs, expected at most epochs=1: ask for more"):
@@ -729,9 +727,7 @@ def test_two_processes_train_as_one_with_the_double_batch(tmp_path):
             assert ours[name] == pytest.approx(theirs[name], rel=1e-5)
     for name, value in checkpoint(tmp_path / "two")["averaged"].items():
         torch.testing.assert_close(value, checkpoint(tmp_path / "double")["averaged"][name], rtol=1e-4, atol=1e-6)
-    with pytest.raises(
-        ValueError, match="processes=2, this one has 1: resume with as many processes, or start another"
-    ):
+    with pytest.raises(ValueError, match="processes=2, this one has 1: resume with as many processes, or"):
         run(tmp_path / "two", batch_size=2, epochs=2, ema=0, resume=True)
 
 
@@ -854,13 +850,14 @@ def test_weights_of_another_type_are_one_sentence(tmp_path, dtype):
        "clip_norm", "ema") for value in (None, float("nan"), float("inf"), True, "1", -1)]
     + [({name: value}, f"{name} is {value!r}, expected a whole number") for name in ("epochs", "batch_size")
        for value in (None, float("nan"), True, "1", -1, 0, 2.5)]
-    + [({name: value}, f"{name} is {value!r}, expected one of") for name in ("optimizer", "schedule")
+    + [({name: value}, f"{name} is {value!r}, ") for name in ("optimizer", "schedule")
        for value in (None, 3, True)],
     ids=str,
 )  # fmt: skip
 def test_a_wrong_call_is_one_sentence(tmp_path, wrong, sentence):
-    options = {"out": tmp_path / "out"} | wrong
+    given = {"model": tiny(), "train": Clips(9), "validation": Clips(5, seed=1), "out": tmp_path / "out", "epochs": 1}
+    options = given | {"batch_size": 4, "device": "cpu", "progress": False} | wrong
     with pytest.raises(ValueError, match=sentence) as caught:
-        run(**options)
+        fit(options.pop("model"), options.pop("train"), options.pop("validation"), **options)
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "out").exists() or contents(tmp_path / "out") == {}

@@ -416,3 +416,93 @@ def test_shipped_model_loads_and_its_card_is_complete(name):
     assert card["parameters"] == sum(p.numel() for p in model.parameters())
     page = (weights.PRETRAINED / f"{name}.md").read_text(encoding="utf-8")
     assert page == weights._card_page(name, card)  # nobody edited one and forgot the other
+
+
+# Wrong calls
+
+
+@pytest.mark.parametrize(
+    "call, sentence",
+    [
+        (lambda model, path: weights.save_model(None, path), "model is a NoneType, expected one of"),
+        (lambda model, path: weights.save_model(model, None), "None is no path"),
+        (lambda model, path: weights.save_model(model, True), "True is no path"),
+        (lambda model, path: weights.save_model(model, path, card=3), "card is 3, expected a dictionary"),
+        (lambda model, path: weights.save_model(model, path, card=["a"]), "card is .*, expected a dictionary"),
+        (lambda model, path: weights.save_model(model, path, dtype=None), "dtype is None, expected"),
+        (lambda model, path: weights.save_model(model, path, dtype="bfloat16"), "dtype is bfloat16, expected"),
+        (lambda model, path: weights.load_model(None), "None is no path"),
+        (lambda model, path: weights.load_model(3), "3 is no path"),
+        (lambda model, path: weights.load_pretrained(None), "name is None, expected a text"),
+        (lambda model, path: weights.load_pretrained(["convlstm"]), "name is .*, expected a text"),
+        (lambda model, path: weights.load_pretrained(""), "name is '', expected a text"),
+        (lambda model, path: weights.load_trained(True), "name is True, expected a text"),
+        (lambda model, path: weights.model_card(None), "name is None, expected a text"),
+        (lambda model, path: weights.pretrained_history(None), "name is None, expected a text"),
+        (lambda model, path: weights.publish(model, None, CARD), "name is None, expected lower-case words"),
+        (lambda model, path: weights.publish(model, 3, CARD), "name is 3, expected lower-case words"),
+        (lambda model, path: weights.publish(model, "a", None), "card is None, expected a dictionary"),
+        (lambda model, path: weights.publish(None, "a", CARD), "None is no path"),
+        (lambda model, path: weights.publish(model, "a", CARD, folder=""), "'' is no path"),
+        (lambda model, path: weights.publish(model, "a", CARD, folder=False), "False is no path"),
+        (lambda model, path: weights.publish(model, "a", CARD, dtype=None), "dtype is None, expected"),
+    ]
+    + [
+        (
+            lambda model, path, bad=bad: weights.publish(
+                model, "a", CARD | {"metrics": CARD["metrics"] | {"model": {"mse": bad}}}
+            ),
+            "the card's mse of model is .*, expected a finite number",
+        )
+        for bad in (None, "60", float("nan"), float("inf"), True)
+    ],
+)
+def test_a_wrong_call_is_one_sentence_and_writes_nothing(tiny, shelf, tmp_path, call, sentence):
+    with pytest.raises(ValueError, match=sentence) as caught:
+        call(tiny, tmp_path / "m.safetensors")
+    assert "\n" not in str(caught.value) and files(tmp_path) in ([], ["pretrained"]) and not shelf.exists()
+
+
+def test_infinity_in_weights_is_refused_and_in_a_mask_kept(tiny, tmp_path):
+    path = tmp_path / "m.safetensors"
+    tiny.register_buffer("mask", torch.full((2, 2), -torch.inf).triu(1))
+    weights.save_model(tiny, path)
+    assert torch.equal(load_file(path)["mask"], tiny.mask)
+    with torch.no_grad():
+        tiny.first.bias[0] = torch.inf
+    before = path.read_bytes()
+    with pytest.raises(ValueError, match="first.bias holds NaN or infinity, expected numbers"):
+        weights.save_model(tiny, path)
+    assert path.read_bytes() == before
+
+
+def test_a_file_with_nan_and_a_right_hash_is_refused(tiny, tmp_path):
+    path = weights.save_model(tiny, tmp_path / "m.safetensors")
+    tensors = {key: value.clone().contiguous() for key, value in tiny.state_dict().items()}
+    tensors["first.bias"][0] = torch.nan
+    rewrite(path, tensors)
+    with pytest.raises(ValueError, match="holds NaN or infinity in first.bias: train again"):
+        weights.load_model(path)
+
+
+def test_a_flip_anywhere_in_a_file_is_refused(tiny, tmp_path):
+    path = weights.save_model(tiny, tmp_path / "m.safetensors", card={"clips_seen": 12345})
+    whole, tried = path.read_bytes(), 0
+    for position in range(0, len(whole), 7):
+        path.write_bytes(whole[:position] + bytes([whole[position] ^ 1]) + whole[position + 1 :])
+        tried += 1
+        with pytest.raises(ValueError, match="m.safetensors") as caught:
+            weights.load_model(path)
+        assert "\n" not in str(caught.value)
+    assert tried > 50
+
+
+def test_the_history_of_a_shipped_model_is_verified(tiny, shelf):
+    rows = [{"epoch": 1, "steps": 2, "clips": 3, "validation_mse": 4.0, "seconds": 5.0}]
+    weights.publish(tiny, "tiny", CARD, history=rows)
+    assert weights.pretrained_history("tiny") == rows
+    (shelf / "tiny-history.csv").write_text("epoch,steps,clips,validation_mse,seconds\n1,2,3,3.0,5.0\n")
+    with pytest.raises(ValueError, match="tiny-history.csv is not the file that was shipped"):
+        weights.pretrained_history("tiny")
+    weights.publish(tiny, "other", CARD)
+    assert weights.pretrained_history("other") == []
