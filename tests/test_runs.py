@@ -542,7 +542,7 @@ def test_the_same_digits_under_another_path_go_on(tmp_path):
     runs.train(chosen, tmp_path / "run", digits=tmp_path / "here", **quiet)
     _, history = runs.train(chosen.change(epochs=2), tmp_path / "run", digits=tmp_path / "there", resume=True, **quiet)
     assert [row["epoch"] for row in history] == [1, 2]
-    Image.fromarray(255 - digits[0]).save(tmp_path / "there" / "999.png")
+    Image.fromarray(digits[0].T.copy()).save(tmp_path / "there" / "999.png")
     with pytest.raises(ValueError, match="belongs to a run with train="):
         runs.train(chosen.change(epochs=3), tmp_path / "run", digits=tmp_path / "there", resume=True, **quiet)
 
