@@ -184,7 +184,7 @@ def _score(options: argparse.Namespace) -> None:
                 file.write_text(json.dumps(stored, indent=1), encoding="utf-8")
             options.interrupted = f"the scores are in {options.json}."
     finally:  # scores that could not be saved are shown all the same
-        print(f"\n{clips.describe()}\n")
+        print(f"\n{clips.describe()}{f' ({clips.digits.note})' if clips.digits.note else ''}\n")
         print(metrics.table(scores))
 
 
