@@ -376,7 +376,7 @@ def test_a_missing_shipped_file(tiny, shelf):
 
 
 def test_unknown_name(tiny, shelf):
-    with pytest.raises(ValueError, match="No model is shipped in this copy"):
+    with pytest.raises(ValueError, match="this copy of the course ships none"):
         weights.load_pretrained("tiny")
     weights.publish(tiny, "tiny-convlstm", CARD)
     weights.publish(tiny, "other", CARD)

@@ -35,7 +35,7 @@ def did_you_mean(name: object, known: Iterable[str]) -> str:
     """
     known = list(known)
     lower = {other.lower(): other for other in known}
-    near = difflib.get_close_matches(str(name).lower(), lower, n=1, cutoff=0.5)
+    near = difflib.get_close_matches(name.lower(), lower, n=1, cutoff=0.5) if isinstance(name, str) else []
     return f"did you mean {lower[near[0]]!r}?" if near else f"expected one of {', '.join(known) or 'none'}."
 
 

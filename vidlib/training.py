@@ -61,8 +61,9 @@ class TrainSettings:
         schedule: ``"onecycle"``: OneCycleLR (Smith & Topin 2017, arXiv 1708.07120), which rises and falls over exactly
             ``epochs``. ``"constant"``: rise, stay, and fall over the last part (Hägele et al. 2024, arXiv 2405.18392);
             such a run can be resumed with more epochs.
-        warmup: how long the learning rate rises. Of ``"onecycle"``, the share of all steps, at most 1. Of ``"constant"``,
-            epochs or a part of one: so a run that was made longer and one that was planned so are the same.
+        warmup: how long the learning rate rises. In ``"onecycle"``, the share of all steps, at most 1. In
+            ``"constant"``, epochs or a part of one: so a run that was made longer and one that was planned so are the
+            same.
         cooldown: share of the steps in which a constant learning rate falls to nothing at the end.
         clip_norm: highest norm of the gradient.
         ema: decay of the moving average of the weights; 0 for none.
