@@ -131,7 +131,8 @@ def setup(
             or digits that do not exist.
         OSError, RuntimeError: as :func:`vidlib.digits.load_digits`.
     """
-    check_notebook(getattr(get_ipython(), "user_ns", {}))  # whatever papermill has put into the notebook
+    # whatever papermill has put into the notebook
+    check_notebook(getattr(get_ipython(), "user_ns", {}), project_root() / "notebooks" / "profiles")
     check_choice(PROFILES, profile=profile)
     check_counts(0, highest=2**32 - 1, seed=seed)
     use_threads(threads)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from functools import partial
@@ -49,12 +50,13 @@ def check_parameters(declared: Mapping[str, Declared], given: Mapping[str, Any],
     _check_together({name: value for name, value in defaults.items() if value is not None} | dict(given), given)
 
 
-def check_notebook(names: Mapping[str, Any]) -> None:
+def check_notebook(names: Mapping[str, Any], profiles: Path | None = None) -> None:
     """Check the parameters of a running notebook, whoever has changed them: papermill by itself checks none.
 
     Args:
         names: the notebook's ``globals()``. Its cells so far (``In``) say what it declares and what papermill has
             injected; where there are none, only parameters that are the same in every notebook are checked.
+        profiles: folder of YAML files that serve all notebooks: a parameter of theirs may be another notebook's.
 
     Raises:
         ValueError: as :func:`check_parameters`.
@@ -71,11 +73,19 @@ def check_notebook(names: Mapping[str, Any]) -> None:
             }
         elif source.startswith("# Parameters"):  # as papermill begins the cell that it injects
             injected += [t.id for s in statements if isinstance(s, ast.Assign) for t in s.targets]
+    if any(name not in declared for name in injected):
+        injected = [name for name in injected if name in declared or name not in _names_in(profiles)]
     if declared:
         check_parameters(declared, {n: names[n] for n in {**declared, **dict.fromkeys(injected)} if n in names}, "here")
         return
     for name in _RULES.keys() & names.keys():
         _check_value(name, names[name], "")
+
+
+def _names_in(profiles: Path | None) -> set[str]:
+    """The parameters that the YAML files of a folder set, one to a line."""
+    files = profiles.glob("*.yaml") if profiles else ()
+    return {name for file in files for name in re.findall(r"^(\w+):", file.read_text(encoding="utf-8"), re.M)}
 
 
 def absolute_paths(parameters: Mapping[str, Any]) -> dict[str, Any]:
