@@ -180,8 +180,19 @@ def test_a_wrong_number_of_threads_is_one_sentence(capsys, monkeypatch):
 def test_a_command_on_notebooks_is_one_function(monkeypatch, room, function, words, expected):
     called = []
     monkeypatch.setattr(room, function, lambda *arguments, **options: called.append(arguments) or [])
+    monkeypatch.setattr("vidlib.digits.load_digits", lambda source: source == "mnist" or pytest.fail(source))
     assert main(words.split()) == 0
     assert called == [expected]
+
+
+def test_shown_outputs_are_never_of_other_digits(monkeypatch, tmp_path, capsys):
+    monkeypatch.setenv("VIDLIB_DATA", str(tmp_path))
+    monkeypatch.setattr(
+        "torchvision.datasets.MNIST.download", lambda self: (_ for _ in ()).throw(OSError("no network"))
+    )
+    monkeypatch.setattr("vidlib.batch.authoring.refresh_notebooks", lambda *_: pytest.fail("has run"))
+    assert main(["refresh"]) == 1
+    assert "could not be downloaded" in capsys.readouterr().err
 
 
 def test_a_sweep_says_which_runs_failed(monkeypatch, capsys):

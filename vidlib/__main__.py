@@ -255,8 +255,10 @@ def _gifs(options: argparse.Namespace) -> None:
 
 
 def _refresh(options: argparse.Namespace) -> None:
+    from vidlib import digits
     from vidlib.batch.authoring import refresh_notebooks
 
+    digits.load_digits("mnist")  # the outputs that the course shows are of real MNIST, or they stay as they are
     refresh_notebooks(options.names)
 
 
