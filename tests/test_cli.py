@@ -101,9 +101,9 @@ def test_scoring_prints_a_table_with_both_baselines_and_writes_json(trained, tmp
     "changes, sentence",
     [
         (["epoch=3"], "'epoch' is no setting of the convlstm recipe, did you mean 'epochs'?"),
-        (["epochs=many"], "epochs is 'many', a str, expected a int"),
+        (["epochs=many"], "epochs is 'many', expected a whole number"),
         (["epochs"], "'epochs' is no parameter, expected NAME=VALUE"),
-        (["epochs="], "epochs is '', a str, expected a int"),
+        (["epochs="], "epochs is '', expected a whole number"),
         (["epochs=0"], "is 0, expected a whole number of at least 1."),
         (["seed=-1"], "seed is -1, expected a whole number from 0 to"),
         (["hidden=[2.5]"], "hidden[0] is 2.5, expected a whole number of at least 1."),

@@ -113,3 +113,12 @@ def test_a_model_depends_on_the_seed_alone(name):
     weights = [list(model.parameters()) for model in (first, second, other)]
     assert all(torch.equal(a, b) for a, b in zip(*weights[:2], strict=True))
     assert not any(torch.equal(a, b) for a, b in zip(weights[0], weights[2], strict=True) if a.ndim > 1)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_a_rise_is_the_same_in_the_other_schedules_measure(name):
+    constant = recipe(name, "full")
+    one_cycle = recipe(name, "full", schedule="onecycle")
+    assert one_cycle.warmup == pytest.approx(constant.warmup / 70) and one_cycle.schedule == "onecycle"
+    assert one_cycle.change(schedule="constant").warmup == pytest.approx(constant.warmup)
+    assert recipe(name, "full", schedule="onecycle", warmup=0.5).warmup == 0.5

@@ -380,9 +380,9 @@ def test_unknown_name(tiny, shelf):
         weights.load_pretrained("tiny")
     weights.publish(tiny, "tiny-convlstm", CARD)
     weights.publish(tiny, "other", CARD)
-    with pytest.raises(ValueError, match=r"'tiny-convlstn', did you mean 'tiny-convlstm'\? .* other, tiny-convlstm\."):
+    with pytest.raises(ValueError, match=r"'tiny-convlstn', did you mean 'tiny-convlstm'\?"):
         weights.load_pretrained("tiny-convlstn")
-    with pytest.raises(ValueError, match=r"'xyz', expected one of other, tiny-convlstm\. The shipped models are"):
+    with pytest.raises(ValueError, match=r"'xyz', expected one of other, tiny-convlstm\."):
         weights.load_pretrained("xyz")
 
 

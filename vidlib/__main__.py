@@ -257,7 +257,9 @@ def _gifs(options: argparse.Namespace) -> None:
 def _refresh(options: argparse.Namespace) -> None:
     from vidlib import digits
     from vidlib.batch.authoring import refresh_notebooks
+    from vidlib.batch.run import notebooks
 
+    notebooks()  # the package without the course is said first
     digits.load_digits("mnist")  # the outputs that the course shows are of real MNIST, or they stay as they are
     refresh_notebooks(options.names)
 

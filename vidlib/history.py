@@ -24,7 +24,7 @@ def read_history(file: str | Path) -> History:
         rows = list(csv.DictReader(io.StringIO(data.decode(), newline="")))
         # an epoch that was not validated has an empty cell
         found = [{name: int(t) if name in COUNTS else float(t or "nan") for name, t in row.items()} for row in rows]
-        if not found or not {*COUNTS, "validation_mse", "seconds"} <= found[0].keys():
+        if not found or not {"epoch", "validation_mse"} <= found[0].keys():
             raise ValueError("not the columns of one")
         if [row["epoch"] for row in found] != [*range(1, len(found) + 1)]:
             raise ValueError("its epochs do not follow each other")

@@ -89,6 +89,9 @@ class Recipe(TrainSettings):
                 raise ValueError(
                     f"{name} is {value!r}, expected {_IN_WORDS.get(type(now), 'a value')} such as {now!r}."
                 )
+        if changes.get("schedule", self.schedule) != self.schedule and "warmup" not in changes:
+            # the same rise in the other schedule's measure: epochs of a constant rate, a share of one cycle
+            changes["warmup"] = self.warmup / self.epochs if self.schedule == "constant" else self.warmup * self.epochs
         config = self.config | {k: v for k, v in changes.items() if k not in own}
         changed = dataclasses.replace(self, config=config, **{k: v for k, v in changes.items() if k in own})
         if config != self.config:
@@ -107,7 +110,7 @@ _OWN: Mapping[str, Mapping[str, dict[str, Any]]] = {
     "convlstm": {
         "laptop": {"config": {"features": 32, "hidden": [32, 32], "kernel": 3}, "lr": 2e-3},
         "full": {"config": {"patch": 8, "features": 128, "hidden": [128, 128], "kernel": 3, "shared": True},
-                 "lr": 0.012, "optimizer": "muon", "warmup": 2.0},
+                 "lr": 0.012, "optimizer": "muon", "warmup": 2.1},
     },
     "video-transformer": {
         "smoke": {"lr": 6e-3, "optimizer": "muon"},
