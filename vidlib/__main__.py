@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from vidlib.checks import check_choice, check_counts, did_you_mean
+from vidlib.files import print_anywhere
 
 _PATH_VARIABLES = ("VIDLIB_DATA", "VIDLIB_RUNS", "VIDLIB_GIFS")
 
@@ -24,8 +25,6 @@ class _Screen:
 
     def __init__(self, stream: Any) -> None:
         self._stream = stream
-        with suppress(AttributeError):  # a terminal that cannot write an arrow shows a question mark
-            stream.reconfigure(errors="replace")
 
     def write(self, text: str) -> int:
         with self._patience():
@@ -54,6 +53,7 @@ class _Screen:
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; what went wrong is one sentence and exit status 1."""
     options = argparse.Namespace(interrupted="nothing was begun.")
+    print_anywhere()
     with redirect_stdout(_Screen(sys.stdout)), redirect_stderr(_Screen(sys.stderr)):
         try:
             try:
@@ -130,6 +130,7 @@ def _train(options: argparse.Namespace) -> None:
         return _train_digit_network(options, changes)
 
     from vidlib import recipes, runs
+    from vidlib.training import best_row
 
     chosen = recipes.recipe(options.model, options.profile, **changes)
     if options.vgg_weights and not chosen.perceptual:
@@ -138,7 +139,7 @@ def _train(options: argparse.Namespace) -> None:
         chosen, options.out, digits=options.digits, vgg_weights=options.vgg_weights, resume=options.resume,
         device=options.device,
     )  # fmt: skip
-    best = min(row["validation_mse"] for row in history)
+    best = best_row(history)["validation_mse"]
     print(f"best validation MSE per frame: {best:.2f}; weights in {Path(options.out) / 'model.safetensors'}")
 
 

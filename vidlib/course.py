@@ -131,12 +131,12 @@ def setup(
             or digits that do not exist.
         OSError, RuntimeError: as :func:`vidlib.digits.load_digits`.
     """
+    root = project_root()
     # whatever papermill has put into the notebook
-    check_notebook(getattr(get_ipython(), "user_ns", {}), project_root() / "notebooks" / "profiles")
+    check_notebook(getattr(get_ipython(), "user_ns", {}), root / "notebooks" / "profiles")
     check_choice(PROFILES, profile=profile)
     check_counts(0, highest=2**32 - 1, seed=seed)
     use_threads(threads)
-    root = project_root()
     runs = _in_course(root, os.environ.get("VIDLIB_RUNS") or "runs")
     gif_folder = _in_course(root, os.environ.get("VIDLIB_GIFS") or runs / "gifs" if gifs is None else gifs)
     if data := os.environ.get("VIDLIB_DATA"):
