@@ -56,7 +56,7 @@ class Exercise:
             without arguments that gives it. Its source is the solution that a learner is shown.
         hints: at least two, from a push to nearly the answer. The first also stands below a wrong answer.
         inputs: makes the argument tuples to call the function with, on which the usual mistakes show; in a dict, their
-            labels say what is special about each. Small, fixed, fast; the simplest first.
+            labels say what is special about each. Small, fixed, fast; the simplest first. Every call gets a copy.
         slips: wrong answers of this exercise. Slips that every exercise may meet (mean for sum, swapped results, float
             for int, sign, axes, off by one) are recognised without being listed: :mod:`vidlib.exercises.slips`.
         demands: what the text asks for beside the numbers: :mod:`vidlib.exercises.demands`.

@@ -1,7 +1,14 @@
 """The exercises and questions of notebook 1, the data.
 
-The source of a right answer is what ``solution(name)`` shows: write it as the notebook would, and keep it equal to the
-package's function in ``tests/exercise_cases/data_cases.py``, where the mistakes stand that the check is tried on.
+An exercise is made of
+
+1. its stub in the notebook, in the one cell that defines its name, and ``check("step", step)``;
+2. here: the right function under that name, inputs, the slips, and one :class:`Exercise` in ``EXERCISES``;
+3. in ``tests/exercise_cases/data_cases.py``: other right answers and at least four mistakes. Where the package has
+   the function in another form, it stands among the right answers, which keeps the two equal.
+
+The source of the right function is what ``solution("step")`` shows: write it as the notebook would, with nothing of this
+file but what is imported. ``EXERCISES`` and ``QUESTIONS`` stand in the order in which the notebook asks them.
 """
 
 from __future__ import annotations
