@@ -7,8 +7,8 @@ An exercise is made of
 3. in ``tests/exercise_cases/data_cases.py``: other right answers and at least four mistakes. Where the package has
    the function in another form, it stands among the right answers, which keeps the two equal.
 
-The source of the right function is what ``solution("step")`` shows: write it as the notebook would, with nothing of this
-file but what is imported. ``EXERCISES`` and ``QUESTIONS`` stand in the order in which the notebook asks them.
+The source of the right function is what ``solution("step")`` shows: write it as the notebook would, with nothing of
+this file but what is imported. ``EXERCISES`` and ``QUESTIONS`` stand in the order in which the notebook asks them.
 """
 
 from __future__ import annotations
