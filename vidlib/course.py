@@ -20,14 +20,25 @@ from IPython import get_ipython
 from vidlib import viz
 from vidlib.checks import check_counts, check_texts
 from vidlib.digits import SPLITS, describe, load_digits
-from vidlib.exercises.lessons import check
+from vidlib.exercises.lessons import check, compare, guess, hint, reveal, solution
 from vidlib.files import atomic_write, user_path
 from vidlib.machine import choose_device, device_name, use_threads
 from vidlib.parameters import check_notebook
 from vidlib.recipes import PROFILES, notebook_numbers
 from vidlib.weights import model_card, package_version
 
-__all__ = ["PROFILES", "Course", "check", "project_root", "setup"]
+__all__ = [
+    "PROFILES",
+    "Course",
+    "check",
+    "compare",
+    "guess",
+    "hint",
+    "project_root",
+    "reveal",
+    "setup",
+    "solution",
+]
 
 _HARMLESS = (  # warnings that a learner can do nothing about
     "IProgress not found",  # tqdm then draws a plain bar
