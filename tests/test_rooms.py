@@ -25,6 +25,7 @@ FLOORS = (
     # clips
     "digits",
     "moving_mnist own_videos",
+    "flights",
     # models, baselines, drawing, what a loss sees
     "models/* baselines backbones viz/style",
     "models/registry perceptual digit_network viz/figures viz/animations viz/show",
