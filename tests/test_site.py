@@ -1,4 +1,4 @@
-"""The web pages: every link leads somewhere, a browser shows them without fault, and the two pages for help hold true."""
+"""The web pages: every link leads somewhere, a browser shows them without fault, the two pages for help hold true."""
 
 from __future__ import annotations
 
@@ -229,7 +229,7 @@ def test_the_site_has_its_pages(site, pages):
 
 
 def broken(pages: dict, site: Path) -> tuple[list[str], int]:
-    """The links, pictures and scripts of the pages that lead to no file or to no place in it; and how many were tried."""
+    """The links, pictures and scripts of the pages that lead to no file or no place in it; how many there are."""
     places = {path: {tag["id"] for tag in tree.select("[id]")} for path, tree in pages.items()}
     faults, tried = [], 0
     for path, tree in pages.items():
@@ -346,7 +346,8 @@ LOOK = """async () => {
   const images = [...document.images].filter(image => image.src.startsWith(location.origin));
   for (const image of images) image.loading = 'eager';
   await Promise.all(images.map(image => image.decode().catch(() => {})));
-  const nameless = element => !(element.getAttribute('alt') || element.getAttribute('aria-label') || element.getAttribute('title') || '').trim();
+  const name = element => ['alt', 'aria-label', 'title'].map(key => element.getAttribute(key) || '').join('').trim();
+  const nameless = element => !name(element);
   const drawn = [...document.querySelectorAll('img, canvas, svg[role=img]:not([aria-hidden=true]), video')];
   return {
     empty: images.filter(image => !image.naturalWidth).map(image => image.src),
