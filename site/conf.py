@@ -31,6 +31,7 @@ nb_execution_mode = "off"
 # Without a kernel a widget is a box of dead controls; beside it stands the picture that it begins with.
 nb_mime_priority_overrides = [("html", "application/vnd.jupyter.widget-view+json", None), ("html", "text/html", 0)]
 nb_ipywidgets_js = {}
+nb_render_markdown_format = "myst"  # with tables
 myst_enable_extensions = ["dollarmath", "html_image"]
 myst_heading_anchors = 4
 html_math_renderer = "mathml"  # drawn by the browser, with no script from elsewhere
@@ -68,6 +69,7 @@ html_theme_options = {
     "repository_branch": "main",
     "use_repository_button": True,
     "use_download_button": False,
+    "footer_content_items": [],
     "navbar_persistent": [],
     "navbar_start": [],
     "navbar_center": [],

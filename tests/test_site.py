@@ -303,6 +303,14 @@ def test_pictures_are_files_with_their_size(site, pages):
 
 
 @needs_sphinx
+def test_a_table_that_a_cell_shows_is_a_table(site, pages):
+    shown = pages[site / "notebooks" / "03_vision_transformer.html"].select(".cell_output")
+    assert any("MSE ↓" in head.text for output in shown for head in output.select("table th"))
+    for path, tree in pages.items():
+        assert not [text for text in tree.select("article p") if text.text.startswith("| ")], path.name
+
+
+@needs_sphinx
 def test_formulas_need_no_script_from_elsewhere(site, pages):
     assert len(pages[site / "notebooks" / "02_convlstm.html"].select("math[alttext]")) > 10
     for path, tree in pages.items():
