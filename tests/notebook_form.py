@@ -44,6 +44,13 @@ _HTML_ALT = re.compile(r"""\balt\s*=\s*(["'])\s*[^"'\s]""", re.I)
 _EMBEDDED = re.compile(r"base64,[A-Za-z0-9+/=\s\\]+")
 
 
+def text_of(page: Path) -> str:
+    """A page's text; of a notebook, that of its Markdown cells."""
+    if page.suffix != ".ipynb":
+        return page.read_text(encoding="utf-8")
+    return "\n".join(c.source for c in nbformat.read(page, as_version=4).cells if c.cell_type == "markdown")
+
+
 def faults_of_file(path: Path) -> list[str]:
     """All faults of a notebook file."""
     found = faults(nbformat.read(path, as_version=4))

@@ -7,12 +7,12 @@ import tomllib
 from importlib.util import find_spec
 from pathlib import Path
 
-import nbformat
 import pytest
 from packaging.requirements import Requirement
 
 import badges
 import notebook_form
+from notebook_form import text_of
 
 ROOT = badges.ROOT
 PAGES = [
@@ -21,12 +21,6 @@ PAGES = [
     for path in sorted(ROOT.glob(pattern))
 ]
 _NOT_FOR_READERS = {"jupyterlab", "nbval"}  # the package itself needs neither
-
-
-def text_of(page: Path) -> str:
-    if page.suffix != ".ipynb":
-        return page.read_text(encoding="utf-8")
-    return "\n".join(c.source for c in nbformat.read(page, as_version=4).cells if c.cell_type == "markdown")
 
 
 def unwritten_targets(text: str, makefile: str) -> set[str]:

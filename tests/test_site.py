@@ -24,6 +24,7 @@ import torch
 import yaml
 
 import badges
+from notebook_form import text_of
 from vidlib.batch.run import NotebookFailed, notebooks, run_notebook
 
 ROOT = badges.ROOT
@@ -39,11 +40,7 @@ def slug(heading: str) -> str:
 
 def anchors(path: Path) -> list[str]:
     """The anchors of a page's or notebook's headings."""
-    text = path.read_text(encoding="utf-8")
-    if path.suffix == ".ipynb":
-        cells = nbformat.reads(text, as_version=4).cells
-        text = "\n\n".join(cell.source for cell in cells if cell.cell_type == "markdown")
-    text = re.sub(r"```.*?```", "", text, flags=re.S)
+    text = re.sub(r"```.*?```", "", text_of(path), flags=re.S)
     return [slug(heading) for heading in re.findall(r"^#{1,4} (.+)$", text, re.M)]
 
 

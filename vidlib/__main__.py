@@ -174,11 +174,11 @@ def _score(options: argparse.Namespace) -> None:
 
     use_threads()
     device = choose_device(options.device)
+    names = (*BESIDE_SCORES, *options.models)
+    # a mistake in a name must not cost a download of the digits
+    trained = {name: load_trained(name) for name in names if name not in (*BASELINES, *TOLD)}
     clips = test_clips(options.digits, options.clips)
-    models = {
-        name: baseline(name, clips) if name in (*BASELINES, *TOLD) else load_trained(name)
-        for name in (*BESIDE_SCORES, *options.models)
-    }
+    models = {name: trained[name] if name in trained else baseline(name, clips) for name in names}
     scores = {name: metrics.evaluate(model, clips, device=device) for name, model in models.items()}
     try:
         if options.json:

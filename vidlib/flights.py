@@ -109,9 +109,8 @@ def _axis(corners: np.ndarray) -> _Axis:
         walls = np.array([FREE_RANGE, 0][::sign])  # the corner at the wall ahead and at the one behind
         hits = np.flatnonzero(corners == walls[0]) + 1  # a clamped digit is on the wall to the bit
         for hit in (*hits, len(corners) + 1):  # the last: no wall was met
-            crossings = range(
-                _CROSSING, len(corners) - hit + 1
-            )  # steps from that wall to the other, where both are seen
+            # steps from that wall to the other, where both are seen
+            crossings = range(_CROSSING, len(corners) - hit + 1)
             for turn in (*crossings, None):
                 bounds = _bounds(corners, near, far, walls, hit, turn)
                 if bounds is not None:

@@ -21,7 +21,7 @@ from vidlib.machine import choose_device
 from vidlib.moving_mnist import MovingMNIST, validation_clips
 from vidlib.recipes import Recipe, build
 from vidlib.runs import load_start, read_run, train
-from vidlib.training import read_checkpoint, validation_mse
+from vidlib.training import validation_mse
 
 _STRIPS = 5  # at most a handful of strips, also in a long training
 
@@ -81,13 +81,19 @@ def watch_training(
 
 def _what_is_there(recipe: Recipe, folder: Path, digits: str | Path, device: Any) -> tuple[nn.Module, History]:
     """Model and history of a training that was interrupted, with one sentence about them."""
-    if read_checkpoint(folder):
+    try:
         run = read_run(folder)
-        print(
-            f"Interrupted after epoch {run.history[-1]['epoch']} of {recipe.epochs}: the model has the weights of its "
-            f"best epoch, {run.best['epoch']}. To go on, set RESUME = True and run this cell again."
-        )
-        return run.model.to(choose_device(device)).eval(), run.history
+    except FileNotFoundError:
+        return _as_before(recipe, digits, device)
+    print(
+        f"Interrupted after epoch {run.history[-1]['epoch']} of {recipe.epochs}: the model has the weights of its "
+        f"best epoch, {run.best['epoch']}. To go on, set RESUME = True and run this cell again."
+    )
+    return run.model.to(choose_device(device)).eval(), run.history
+
+
+def _as_before(recipe: Recipe, digits: str | Path, device: Any) -> tuple[nn.Module, History]:
+    """The model that a training began with, and one row that says how it does."""
     print(
         "Interrupted before the first epoch was over: the model is as it was before. To train it, run this cell again."
     )

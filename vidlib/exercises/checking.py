@@ -196,11 +196,11 @@ def _fault_of_function(exercise: Exercise, answer: Callable) -> str | None:
             where = "" if label.startswith("#") else f" ({label})"
             reasons = (
                 _own_slip(exercise, answer, list(cases.values())),
-                *(d.broken(answer, [arguments]) for d in exercise.demands if d is INPUTS_LEFT_ALONE),
+                *(d(answer, [arguments]) for d in exercise.demands if d is INPUTS_LEFT_ALONE),
                 recognise(result, expected, arguments, exercise.tolerance),
             )
             return ": ".join([f"{difference.sentence}{where}", *list(filter(None, reasons))[:1]])
-    broken = (demand.broken(answer, list(cases.values())) for demand in exercise.demands)
+    broken = (demand(answer, list(cases.values())) for demand in exercise.demands)
     sentence = next(filter(None, broken), None)
     return sentence and f"the results are right, but {sentence}"
 

@@ -8,26 +8,14 @@ import dis
 import inspect
 import textwrap
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from types import CodeType, FunctionType
 from typing import Any
 
 from vidlib.exercises.differences import first_difference
 
-
-@dataclass(frozen=True)
-class Demand:
-    """Something that the text of an exercise asks for.
-
-    Attributes:
-        text: what is asked, as the text says it.
-        broken: from the answer and the list of its argument tuples to a sentence on how it breaks the demand, or
-            ``None``. It is called with answers that gave the right results, and with an answer that did not on the
-            one input that showed it.
-    """
-
-    text: str
-    broken: Callable[[Callable, list[tuple]], str | None]
+# From an answer and the list of its argument tuples to a sentence on how it breaks the demand, or None. It is called
+# with answers that gave the right results, and with an answer that did not on the one input that showed it.
+Demand = Callable[[Callable, list[tuple]], str | None]
 
 
 def _writes(answer: Callable, cases: list[tuple]) -> str | None:
@@ -93,8 +81,8 @@ def _codes(answer: Callable) -> Iterator[CodeType]:
         waiting += [f for f in beside if isinstance(f, FunctionType) and f.__module__ == answer.__module__]
 
 
-INPUTS_LEFT_ALONE = Demand("leave the inputs as they are", _writes)
-NO_LOOP = Demand("no Python loop", _loops)
+INPUTS_LEFT_ALONE: Demand = _writes
+NO_LOOP: Demand = _loops
 
 
 def without(*names: str) -> Demand:
@@ -104,4 +92,4 @@ def without(*names: str) -> Demand:
         found = next((name for code in _codes(answer) for name in names if name in code.co_names), None)
         return found and f"it calls {found}: do that part yourself"
 
-    return Demand(f"without {', '.join(names)}", uses)
+    return uses

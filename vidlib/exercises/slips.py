@@ -30,9 +30,8 @@ def recognise(found: Any, expected: Any, arguments: tuple, tolerance: float) -> 
     """
     close = max(tolerance, _CLOSE)
     if isinstance(expected, (tuple, list)) and isinstance(found, (tuple, list)) and len(found) == len(expected):
-        orders = (
-            itertools.islice(itertools.permutations(found), 1, None) if len(found) <= 4 else ()
-        )  # the first is as it is
+        # all but the first, which is as it is
+        orders = [*itertools.permutations(found)][1:] if len(found) <= 4 else []
         if any(_equal(order, tuple(expected), close) for order in orders):
             return "the right results in another order"
     difference = first_difference(found, expected, tolerance)
