@@ -365,6 +365,7 @@ DOORS: dict[str, tuple[Callable, dict[str, Any], dict[str, tuple]]] = {
             )
         }
         | {"ylabel": TEXT, "dots": LABELS, "gray": LABELS, "log": FLAG, "from_zero": FLAG, "title": TITLE}
+        | {"steps": LABELS, "divide": ("a", [1.0], NAN, True)}
         | {"references": (*MAPPING[1:], {"a": NAN}, {"a": "1"})},
     ),
     "bar_panels": (

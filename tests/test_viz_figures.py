@@ -8,9 +8,11 @@ import pytest
 import torch
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 from matplotlib.text import Text
+from PIL import Image
 
 from picture_form import assert_apart, assert_words_apart, contrast, square, tick_labels
 from vidlib import viz
+from vidlib.batch.authoring import comparison
 from vidlib.viz import diagrams
 from vidlib.viz.show import figure_html
 from vidlib.viz.style import PHONE
@@ -242,6 +244,14 @@ def test_line_panels_draw_each_line_in_its_panel_and_one_key():
     assert x.y0 == figure.axes[1].get_position().y0 and y.x0 == figure.narrow.axes[1].get_position().x0
 
 
+def test_stairs_and_a_line_between_past_and_future():
+    panels = {"frame": {"exact": ([1, 2, 3], [1.4, 4.6, 7.9]), "truncated": ([1, 2, 3], [1, 4, 7])}}
+    figure = viz.line_panels(panels, ylabel="pixels", steps=["truncated"], divide=2.5, from_zero=False)
+    exact, stairs, line = figure.axes[0].lines
+    assert (exact.get_drawstyle(), stairs.get_drawstyle()) == ("default", "steps-post")
+    assert line.get_xdata() == [2.5, 2.5] and figure.axes[0].get_ylim()[0] > 0
+
+
 def test_line_panels_on_logarithms_name_their_points():
     sizes = [5, 10, 20, 40]
     figure = viz.line_panels({"frames": {"all at once": (sizes, [0.9, 3, 10, 38])}}, ylabel="milliseconds", log=True)
@@ -296,3 +306,19 @@ def test_bad_input_is_one_sentence(call, sentence):
     with pytest.raises(ValueError, match=sentence) as caught:
         call()
     assert "\n" not in str(caught.value)
+
+
+# ---------------------------------------------------------------- the GIF of both models
+
+
+def test_the_gif_of_both_models_holds_truth_predictions_and_errors(tmp_path):
+    path = comparison("builtin", tmp_path / "comparison.gif", clips=1)
+    with Image.open(path) as gif:
+        assert gif.n_frames == 20 and gif.size == (8 + 5 * (2 * 64 + 8), 28 + 128 + 40)
+        gif.seek(19)
+        last = np.asarray(gif.convert("RGB")).astype(int)
+    truth, convlstm, transformer, *errors = (last[28:156, 8 + 136 * i : 136 * (i + 1)] for i in range(5))
+    assert truth.max() > 200 and not np.array_equal(convlstm, transformer)
+    for error in errors:
+        assert (error[..., 2] > error[..., 0] + 50).any() and (error[..., 0] > error[..., 2] + 50).any()
+    assert [file.name for file in tmp_path.iterdir()] == ["comparison.gif"]

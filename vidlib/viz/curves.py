@@ -174,7 +174,9 @@ def line_panels(
     ylabel: str,
     references: Mapping[str, float] | None = None,
     dots: Collection[str] = (),
+    steps: Collection[str] = (),
     gray: Collection[str] = (),
+    divide: float | None = None,
     log: bool = False,
     from_zero: bool = True,
     title: str | None = None,
@@ -186,7 +188,9 @@ def line_panels(
         ylabel: what all the y are.
         references: name → level, a dashed line through all panels.
         dots: names drawn as points without a line.
+        steps: names drawn as stairs that keep each value until the next x.
         gray: names of what is no model, drawn in gray.
+        divide: an upright line at this x in every panel, such as 10.5 between past and future.
         log: both axes logarithmic, with the x of the points as ticks.
         from_zero: begin the vertical axis at 0, where it isn't logarithmic.
         title: a line above the picture.
@@ -198,7 +202,9 @@ def line_panels(
     check_texts(ylabel=ylabel)
     check_drawing(title=title)
     check_flags(log=log, from_zero=from_zero)
-    _check_names(dots=dots, gray=gray)
+    _check_names(dots=dots, steps=steps, gray=gray)
+    if divide is not None:
+        check_numbers(-np.inf, open=True, divide=divide)
     if references is not None:
         check_mapping("level", references=references)
         check_numbers(**{f"references[{name!r}]": value for name, value in references.items()})
@@ -222,8 +228,11 @@ def line_panels(
             for name in curves:
                 x, y = lines[panel, name]
                 look = {"color": looks[name], "marker": _MARKERS[names.index(name) % 6] if len(x) <= 40 else ""}
+                look["drawstyle"] = "steps-post" if name in steps else "default"
                 axes.plot(x, y, linestyle="" if name in dots else "-", **look, label=name)
             _add_levels(axes, references or {})
+            if divide is not None:
+                axes.axvline(divide, color=INK, linewidth=1)
             if log:
                 axes.set(xscale="log", yscale="log")
                 known = np.unique(np.concatenate([lines[panel, name][0] for name in curves]))
