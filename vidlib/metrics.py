@@ -217,7 +217,9 @@ def sharpness(video: Tensor) -> Tensor:
     return _sharpness(_double(video))
 
 
-def identity(video: Tensor, corners: np.ndarray, labels: np.ndarray, network: nn.Module | None = None) -> Tensor:
+def identity(
+    video: Tensor, corners: np.ndarray, labels: np.ndarray, network: Callable[[Tensor], Tensor] | None = None
+) -> Tensor:
     """Is a 6 still a 6? The share of digits that a classifier names rightly in each frame: ``(T,)`` float64.
 
     It looks at the 28×28 pixels where each digit truly is, clipped to [0, 1], with whatever else reaches into them. A
@@ -233,29 +235,36 @@ def identity(video: Tensor, corners: np.ndarray, labels: np.ndarray, network: nn
         ValueError: not a gray video, corners or labels of another shape, or a window that leaves the frame.
     """
     check_video(video)
-    corners, labels = np.asarray(corners), np.asarray(labels)
-    whole = corners.dtype.kind in "iu" and labels.dtype.kind in "iu"
+    if network is not None:
+        check_kind(Callable, "a network of 28×28 images to 10 logits", network=network)
+    corners, labels = (np.ascontiguousarray(array) for array in (corners, labels))
     batch, frames, _, height, width = video.shape
-    if not whole or labels.ndim != 2 or len(labels) != batch or corners.shape != (*labels.shape, frames, 2):
+    whole = all(array.dtype.kind in "iu" and array.size for array in (corners, labels))
+    shaped = labels.ndim == 2 and len(labels) == batch
+    if not whole or not shaped or corners.shape != (*labels.shape, frames, 2):
         raise ValueError(
             f"corners are {corners.dtype} {corners.shape} and labels {labels.dtype} {labels.shape}, expected whole "
-            f"numbers (B, n, T, 2) and (B, n) for a video of {batch} clips and {frames} frames."
+            f"numbers (B, n, T, 2) and (B, n) with n of 1 or more for a video of {batch} clips and {frames} frames."
         )
     if min(height, width) < SIZE or (corners < 0).any() or (corners > [width - SIZE, height - SIZE]).any():
         raise ValueError(
-            f"corners are from {corners.min(initial=0)} to {corners.max(initial=0)}, expected {SIZE}×{SIZE} windows "
+            f"corners are from {corners.min()} to {corners.max()}, expected {SIZE}×{SIZE} windows "
             f"within frames of {height}×{width} pixels."
         )
-    return _identity(video.clamp(0, 1), corners, labels, network or load_digit_network().to(video.device))
+    return _identity(video.clamp(0, 1), corners, labels, network or _reader(video.device))
+
+
+def _reader(device: torch.device) -> nn.Module:
+    return load_digit_network().to(device, memory_format=torch.channels_last)  # 1.8 times as fast on a CPU
 
 
 @torch.no_grad()
-def _identity(video: Tensor, corners: np.ndarray, labels: np.ndarray, network: nn.Module) -> Tensor:
-    x, y = torch.from_numpy(corners).to(video.device).unbind(-1)  # (B, n, T)
+def _identity(video: Tensor, corners: np.ndarray, labels: np.ndarray, network: Callable[[Tensor], Tensor]) -> Tensor:
+    x, y = torch.from_numpy(corners.astype(np.int64)).to(video.device).unbind(-1)  # (B, n, T)
     clip, frame = (torch.arange(count, device=video.device) for count in video.shape[:2])
     windows = video[:, :, 0].unfold(2, SIZE, 1).unfold(3, SIZE, 1)[clip[:, None, None], frame, y, x].flatten(0, 2)
     named = torch.cat([network(part[:, None].float()).argmax(1) for part in windows.split(_WINDOWS)]).view(x.shape)
-    right = named == torch.from_numpy(labels).to(video.device)[:, :, None]
+    right = named == torch.from_numpy(labels.astype(np.int64)).to(video.device)[:, :, None]
     return _double((right & (windows.amax((1, 2)) > INK).view(x.shape)).float()).mean((0, 1))
 
 
@@ -413,7 +422,7 @@ def evaluate(
     network = load_lpips() if lpips is True else lpips or None
     if isinstance(network, nn.Module):
         network.to(device)
-    reader = load_digit_network().to(device) if _knows_its_digits(clips) else None
+    reader = _reader(device) if _knows_its_digits(clips) else None
 
     sums: dict[str, np.ndarray] = {}
     pixels = hashlib.sha256()  # tells clips apart that have no fingerprint of their own
