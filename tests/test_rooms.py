@@ -32,10 +32,12 @@ FLOORS = (
     "viz/widgets iterative muon",
     "viz",
     # training, metrics, weights
-    "training metrics weights",
+    "training metrics weights exercises/differences",
     # a run, a lesson, a batch
+    "exercises/slips exercises/demands exercises/questions",
     "recipes exercises/checking comparison lab/*",
-    "exercises/lessons runs",
+    "exercises/*_lessons runs",
+    "exercises/lessons",
     "exercises/grading course live batch/run",
     "batch/sweep batch/authoring",
     "__main__",
