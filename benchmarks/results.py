@@ -1,7 +1,8 @@
-"""Results on paper: the README's table, from the model cards of the shipped weights."""
+"""Results on paper: the README's table, from the model cards of the shipped weights and the ideal observer's scores."""
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 
@@ -11,6 +12,9 @@ from vidlib.metrics import TITLES
 from vidlib.weights import model_card, pretrained_names
 
 START, END = "<!-- results: `python -m benchmarks.results README.md` -->", "<!-- end of results -->"
+
+# Made by `python -m vidlib score ideal-observer --clips 10000 --digits mnist --json benchmarks/ideal-observer.json`.
+FLOOR = Path(__file__).with_name("ideal-observer.json")
 
 
 def table() -> str:
@@ -25,7 +29,10 @@ def table() -> str:
 def _table(test: str, cards: dict[str, dict]) -> str:
     scores = {name: card["metrics"]["model"] for name, card in cards.items()}
     baselines = {name: next(iter(cards.values()))["metrics"][name] for name in BESIDE_SCORES}
-    known = {key for metrics in (*scores.values(), *baselines.values()) for key in metrics}
+    floor = json.loads(FLOOR.read_text(encoding="utf-8"))["ideal-observer"]
+    if floor["data"] == test:  # what nobody could know of these clips
+        baselines["ideal-observer"] = floor["overall"]
+    known = {key for metrics in scores.values() for key in metrics}
     columns = {key: column for key, column in TITLES.items() if key in known}
     titles = " | ".join(title for title, _ in columns.values())
     lines = [f"| model | parameters | clips seen | {titles} |", "| --- " * (3 + len(columns)) + "|"]
@@ -35,6 +42,8 @@ def _table(test: str, cards: dict[str, dict]) -> str:
         figures = [f"{metrics[key]:.{digits}f}" if key in metrics else "–" for key, (_, digits) in columns.items()]
         lines.append(f"| {' | '.join([name, *counts, *figures])} |")
     lines += ["", f"Scored on {test}. MSE and MAE are sums over the 4,096 pixels of a frame."]
+    if "ideal-observer" in baselines:
+        lines[-1] += " The ideal observer's MSE is what nobody could know from the pixels of ten frames."
     for name, card in cards.items():
         lines.append(
             f"[{name}](vidlib/pretrained/{name}.md): {card['hardware']}, {card['duration']}, "

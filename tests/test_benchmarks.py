@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import os
 import subprocess
@@ -156,7 +157,7 @@ def test_tables_go_between_the_marks_of_a_page_and_nowhere_else(tmp_path):
         results.write(page, "new", "<!-- c -->", "<!-- b -->")
 
 
-def test_a_table_of_results_has_the_titles_of_the_metrics_and_no_test_clips_are_mixed(monkeypatch):
+def test_a_table_of_results_has_the_titles_of_the_metrics_and_no_test_clips_are_mixed(monkeypatch, tmp_path):
     def card(test: str, **more: float) -> dict:
         figures = {"mse": 60.125, "mae": 170.0, "sharpness": 0.61251}
         told = {"parameters": 1234, "clips_seen": 56789, "hardware": "a CPU", "duration": "an hour"}
@@ -166,12 +167,16 @@ def test_a_table_of_results_has_the_titles_of_the_metrics_and_no_test_clips_are_
     cards = {"one": card("these clips"), "two": card("other clips"), "three": card("these clips", lpips=0.25)}
     monkeypatch.setattr(results, "pretrained_names", lambda: list(cards))
     monkeypatch.setattr(results, "model_card", cards.get)
+    floor = {"ideal-observer": {"overall": {"mse": 8.25, "sharpness": 0.9, "identity": 0.8}, "data": "these clips"}}
+    (tmp_path / "floor.json").write_text(json.dumps(floor))
+    monkeypatch.setattr(results, "FLOOR", tmp_path / "floor.json")
     first, second = results.table().split("\n\n| model")
     titles = " | ".join(TITLES[key][0] for key in ("mse", "mae", "lpips", "sharpness"))
     assert first.splitlines()[0] == f"| model | parameters | clips seen | {titles} |"
     assert "| one | 1,234 | 56,789 | 60.12 | 170.00 | – | 0.613 |" in first
     assert "| three | 1,234 | 56,789 | 60.12 | 170.00 | 0.2500 | 0.613 |" in first
     assert "| copy-last |  |  | 60.12 |" in first and "| all-black |  |  | 60.12 |" in first
+    assert "| ideal-observer |  |  | 8.25 | – | – | 0.900 |" in first and "ideal" not in second
     assert "two" not in first and "Scored on other clips" in second and TITLES["lpips"][0] not in second
 
 
