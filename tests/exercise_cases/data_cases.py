@@ -62,14 +62,76 @@ def mse_as_float(prediction, truth):
     return float(sum(((p - t) ** 2).sum() for p, t in zip(prediction, truth, strict=True)) / math.prod(truth.shape[:2]))
 
 
+def fly_with_grid_sample(past, horizon):
+    """By indices instead of slices: each pixel looks up where it came from."""
+    height, width = past.shape[3:]
+    rows, columns = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
+    clips = []
+    for frames in past[:, :, 0]:
+        centres = []
+        for frame in frames[-2:]:
+            total = float(frame.sum()) or 1.0
+            centres.append((float((frame * rows).sum()) / total, float((frame * columns).sum()) / total))
+        (y0, x0), (y1, x1) = centres
+        future = []
+        for t in range(1, horizon + 1):
+            y, x = rows - round(t * (y1 - y0)), columns - round(t * (x1 - x0))
+            inside = (y >= 0) & (y < height) & (x >= 0) & (x < width)
+            future.append(frames[-1][y.clamp(0, height - 1), x.clamp(0, width - 1)] * inside)
+        clips.append(torch.stack(future)[:, None])
+    return torch.stack(clips)
+
+
+def fly_around(past, horizon):
+    """On a canvas without borders, as `roll` makes it."""
+    future = torch.zeros(len(past), horizon, *past.shape[2:])
+    for clip, (before, after) in enumerate(past[:, -2:, 0]):
+        if after.any():
+            rows, columns = (torch.arange(float(n)) for n in after.shape)
+            dy = after.sum(1) @ rows / after.sum() - before.sum(1) @ rows / before.sum()
+            dx = after.sum(0) @ columns / after.sum() - before.sum(0) @ columns / before.sum()
+            for t in range(horizon):
+                future[clip, t, 0] = after.roll((round(float((t + 1) * dy)), round(float((t + 1) * dx))), (0, 1))
+    return future
+
+
+def fly_from_brightest(past, horizon):
+    """The brightest pixel for the centre of mass."""
+    spots = past.clone()
+    spots[:] = (past == past.amax((3, 4), keepdim=True)) * (past > 0)
+    future = fly_with_grid_sample(spots, horizon)
+    return future * past.amax()
+
+
+def flies_in_place(past, horizon):
+    future = fly_with_grid_sample(past, horizon)
+    past[:, -1] = 0
+    return future
+
+
 RIGHT = {
     "step": [step_by_sides, lambda p, v: physics_step(p, v)[:2], lambda p, v: list(step_by_sides(p, v))],
+    "leaks": [{"C", "B", "E"}, ["B", "C", "E"], ("E", "B", "C", "B")],
     "mse_per_frame": [
         mse_as_float,
         lambda a, b: metrics.mse_per_frame(a, b).mean(),
         lambda a, b: (a - b).pow(2).flatten(2).sum(2).mean(),
         lambda a, b: (a.requires_grad_() - b).pow(2).sum() / (len(a) * a.shape[1]),
     ],
+    "best_guess": [
+        lambda futures, chances: np.tensordot(chances, futures, 1),
+        lambda futures, chances: np.einsum("n,nhw->hw", chances, futures),
+        lambda futures, chances: np.average(futures, axis=0, weights=chances),
+    ],
+    "haze_at": [
+        lambda ssim, data_range: 0.01 * data_range * ((1 - ssim) / ssim) ** 0.5,
+        lambda ssim, data_range: np.sqrt((0.01 * data_range) ** 2 / ssim - (0.01 * data_range) ** 2),
+    ],
+    "psnr_from_mse": [
+        lambda mse, height, width: 10 * math.log10(height * width / mse),
+        lambda mse, height, width: -10 * np.log10(mse / height / width),
+    ],
+    "fly_on": [fly_with_grid_sample, lambda past, horizon: fly_with_grid_sample(past.flip(1)[:, :2].flip(1), horizon)],
 }
 MISTAKES = {
     "step": [
@@ -109,5 +171,54 @@ MISTAKES = {
         (lambda a, b: "0.125", "has type str, expected float"),
         (lambda a, b: [0.125], "is a list, expected a number"),
         (lambda a, b: mse_as_float(a.sub_(b), b * 0), "the results are right, but it writes into `a`"),
+    ],
+    "leaks": [
+        ({"B"}, "2 too few"),
+        ({"B", "E"}, "weights can also be chosen"),
+        ({"B", "C"}, "differ in every byte"),
+        ({"A", "B", "C", "D", "E"}, "2 that do not belong there"),
+        ("BCE", "expected a set"),
+        (3, "expected a set"),
+        ({"b", "c", "e"}, "3 that do not belong there and 3 too few"),
+    ],
+    "best_guess": [
+        (lambda futures, chances: futures.mean(axis=0), "all futures count the same"),
+        (lambda futures, chances: futures[np.argmax(chances)], "the likeliest future"),
+        (lambda futures, chances: futures.max(axis=0), "every future at once"),
+        (lambda futures, chances: np.zeros_like(futures[0]), "black is better than a wrong digit"),
+        (lambda futures, chances: chances[:, None, None] * futures, "has shape (2, 2, 3), expected (2, 3)"),
+        (lambda futures, chances: futures.sum(axis=0), "best_guess(array (2, 2, 3), array [0.5, 0.5]) at index (0, 0)"),
+        (lambda futures, chances: sum(c * f for c, f in zip(chances, futures, strict=True)), "is a Python loop"),
+        (
+            lambda futures, chances: np.tensordot(chances.__imul__(1.0), futures.__imul__(0.5), 1) * 2,
+            "the results are right, but it writes into `futures`",
+        ),
+    ],
+    "haze_at": [
+        (lambda s, r: (0.01 * r) ** 2 * (1 / s - 1), "the square of the gray"),
+        (lambda s, r: math.sqrt(0.01 * r * (1 / s - 1)), "C1 is the square"),
+        (lambda s, r: math.sqrt((0.03 * r) ** 2 * (1 / s - 1)), "which belongs to the variances"),
+        (lambda s, r: 0.01 * math.sqrt(1 / s - 1), "haze_at(0.5, 2) is 0.01, expected 0.02 (the published data range)"),
+        (lambda s, r: (0.01 * r) ** 2 / (0.02**2 + (0.01 * r) ** 2), "haze_at(0.5, 1) is 0.2, expected 0.01"),
+        (lambda s, r: int(0.01 * r), "has type int, expected float"),
+    ],
+    "psnr_from_mse": [
+        (lambda m, h, w: -10 * math.log10(m), "not yet an error per pixel"),
+        (lambda m, h, w: -20 * math.log10(m / (h * w)), "20 belongs to the root"),
+        (lambda m, h, w: -10 * math.log(m / (h * w)), "powers of 10"),
+        (lambda m, h, w: 10 * math.log10(m / (h * w)), "the sign is turned"),
+        (lambda m, h, w: -10 * math.log10(m / (h * h)), "psnr_from_mse(3.5, 32, 16) is 24.6"),
+        (lambda m, h, w: -math.log10(m / (h * w)), "10 times too small"),
+    ],
+    "fly_on": [
+        (fly_around, "what leaves the canvas on one side"),
+        (lambda past, horizon: fly_with_grid_sample(past[:, [-1, -2]], horizon), "is 1, expected 0"),
+        (lambda past, horizon: past[:, -1:].repeat(1, horizon, 1, 1, 1), "this is copy-last"),
+        (lambda past, horizon: fly_with_grid_sample(past, horizon + 1)[:, 1:], "(a dot that moves 2 pixels"),
+        (lambda past, horizon: fly_with_grid_sample(past, horizon)[:, :, 0], "has shape (1, 1, 7, 9), expected"),
+        (lambda past, horizon: fly_with_grid_sample(past[:, [0, -1]], horizon), "(a dot that moves 2 pixels"),
+        (fly_from_brightest, "(two dots, whose centre moves 0.57 pixels)"),
+        (lambda past, horizon: fly_with_grid_sample(past, horizon).numpy(), "is an ndarray, expected a tensor"),
+        (flies_in_place, "the results are right, but it writes into `past`"),
     ],
 }
