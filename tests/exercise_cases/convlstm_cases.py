@@ -154,7 +154,7 @@ MISTAKES = {
     "input_sums": [
         (sums_frame_by_frame, "the results are right, but line"),
         (sums_over_channels_of_all_frames, "(two clips of three frames)"),
-        (lambda video, filters: F.conv2d(video.flatten(0, 1), filters, padding=1), "clips and frames still share"),
+        (lambda video, filters: F.conv2d(video.flatten(0, 1), filters, padding="same"), "clips and frames still share"),
         (lambda video, filters: F.conv2d(video.flatten(0, 1), filters).unflatten(0, video.shape[:2]), "pad by half"),
         (
             lambda video, filters: F.conv2d(video.flatten(0, 1), filters, padding=1).unflatten(0, video.shape[:2]),

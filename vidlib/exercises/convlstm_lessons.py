@@ -141,6 +141,10 @@ def running_mean(clip: Tensor) -> Tensor:
     return clip.cumsum(1) / seen
 
 
+def the_frame_before(clip: Tensor) -> Tensor:
+    return torch.cat([torch.zeros_like(clip[:, :1]), clip[:, :-1]], dim=1)
+
+
 def mean_with_the_next(clip: Tensor) -> Tensor:
     following = torch.cat([clip[:, 1:], clip[:, -1:]], dim=1)
     return (clip + following) / 2
@@ -150,16 +154,22 @@ def three_ahead(clip: Tensor) -> Tensor:
     return clip + torch.cat([clip[:, 3:], torch.zeros_like(clip[:, :3])], dim=1)
 
 
+def second_in_first(clip: Tensor) -> Tensor:
+    return torch.cat([clip[:, :1] + clip[:, 1:2], clip[:, 1:]], dim=1)
+
+
 def faint_last_frame(clip: Tensor) -> Tensor:
     return clip + 1e-6 * clip[:, -1:]
 
 
 def _encoders() -> dict[str, tuple]:
-    clip = torch.rand(1, 10, 1, 4, 4, generator=torch.Generator().manual_seed(0))
+    clip = 0.5 + 0.5 * torch.rand(1, 10, 1, 4, 4, generator=torch.Generator().manual_seed(0))
     return {
         "it looks back only": (running_mean, clip),
+        "it looks back only, one frame": (the_frame_before, clip),
         "it looks one frame ahead": (mean_with_the_next, clip),
         "it looks three frames ahead and at none between": (three_ahead, clip),
+        "it looks ahead at frame 1 only": (second_in_first, clip),
         "every place has a millionth of the last frame": (faint_last_frame, clip),
     }
 
@@ -231,7 +241,7 @@ EXERCISES = (
         goal="How many weights a ConvLSTM layer without peepholes has.",
         reference=layer_parameters,
         inputs=lambda: {
-            "": (1, 4, 3),
+            "#the layer that was printed": (1, 4, 3),
             "larger filters": (2, 3, 5),
             "a layer without input": (0, 96, 3),
             "a layer above another": (128, 128, 3),
