@@ -249,7 +249,7 @@ EXERCISES = (
         hints=(
             "Count one output map first: the filters that make it, one for each channel that is read, and its bias.",
             "A map of a gate reads `inputs` channels of X and `hidden` channels of H, with kernel² weights for each.",
-            "There are 4 gates of `hidden` maps each; each map has (inputs + hidden) · kernel² weights and …",
+            "There are 4 gates of `hidden` maps each; each map has (inputs + hidden) · kernel² weights and one more.",
         ),
         slips=(
             Slip(lambda i, h, k: 4 * h * (i + h) * k**2, "each map of each gate has a bias as well"),
