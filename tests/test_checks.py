@@ -242,6 +242,20 @@ DOORS: dict[str, tuple[Callable, dict[str, Any], dict[str, tuple]]] = {
     **{name: (getattr(metrics, name), PAIR, METRIC) for name in ("mse_per_frame", "mae_per_frame", "psnr_per_frame")},
     "ssim_per_frame": (metrics.ssim_per_frame, PAIR, METRIC | {"data_range": POSITIVE}),
     "sharpness": (metrics.sharpness, {"video": VIDEO}, {"video": TENSOR}),
+    "identity": (
+        metrics.identity,
+        {
+            "video": torch.zeros(1, 2, 1, 28, 28),
+            "corners": np.zeros((1, 1, 2, 2), int),
+            "labels": np.zeros((1, 1), int),
+        },
+        {
+            "video": TENSOR,
+            "corners": (None, "a", NAN, [[0]], np.ones((1, 1, 2, 2), int)),
+            "labels": (None, 3, "a", [[0.5]]),
+            "network": (3, "a", NAN, True, [len]),
+        },
+    ),
     "table": (
         table,
         {"scores": {"a": SCORES}},
@@ -428,7 +442,12 @@ def test_every_argument_of_a_door_is_tried(door):
 
 def test_every_picture_and_metric_is_a_door():
     pictures = {name for name in viz.__all__ if inspect.isfunction(getattr(viz, name))} - {"style", "apply_style"}
-    figures = {name for name in vars(metrics) if name.endswith("_per_frame")} | {"sharpness", "table", "evaluate"}
+    figures = {name for name in vars(metrics) if name.endswith("_per_frame")} | {
+        "sharpness",
+        "identity",
+        "table",
+        "evaluate",
+    }
     assert pictures | figures <= DOORS.keys()
 
 

@@ -13,12 +13,15 @@ from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 from torch import nn
 
 from vidlib import metrics
-from vidlib.baselines import AllBlack, CopyLast
-from vidlib.digits import MNISTUnavailable, load_digits
+from vidlib.backbones import load_digit_network
+from vidlib.baselines import AllBlack, CopyLast, PhysicsOracle
+from vidlib.digits import Digits, MNISTUnavailable, load_digits
 from vidlib.iterative import rollout
 from vidlib.metrics import (
+    TITLES,
     Scores,
     evaluate,
+    identity,
     mae_per_frame,
     mse_per_frame,
     psnr_per_frame,
@@ -26,6 +29,7 @@ from vidlib.metrics import (
     ssim_per_frame,
     table,
 )
+from vidlib.moving_mnist import MovingMNIST, Trajectories, paste
 
 PER_FRAME = [mse_per_frame, mae_per_frame, psnr_per_frame, ssim_per_frame]
 
@@ -310,7 +314,8 @@ def test_takes_a_moving_mnist():
     clips = moving_mnist.MovingMNIST(6, digits="builtin", split="test", seed=3)
     scores = evaluate(CopyLast(), clips, batch_size=4, progress=False)
     stacked = np.stack([np.asarray(clips[i]) for i in range(6)])
-    assert scores.overall == pytest.approx(evaluate(CopyLast(), stacked, progress=False).overall)
+    pixels = {key: value for key, value in scores.overall.items() if key != "identity"}  # which plain pixels can't say
+    assert pixels == pytest.approx(evaluate(CopyLast(), stacked, progress=False).overall)
     assert scores.data == clips.describe()
     assert evaluate(AllBlack(), clips, progress=False).overall["mse"] > 20
 
@@ -448,6 +453,106 @@ def test_lpips_with_a_truncated_weight_file_is_one_sentence(monkeypatch, tmp_pat
     (tmp_path / "checkpoints" / "alexnet-owt-7be5be79.pth").write_bytes(b"PK\x03\x04cut off")
     with pytest.raises(RuntimeError, match="which is there: put a whole file there"):
         metrics.load_lpips()
+
+
+# Identity ---------------------------------------------------------------------------------------------------------
+
+
+def apart(count=6, frames=3):
+    """Clips of two digits that never touch: video, corners and labels."""
+    digits = load_digits("builtin", "test")
+    chosen = np.arange(2 * count).reshape(count, 2)
+    corners = np.zeros((count, 2, frames, 2), np.int64)
+    corners[:, 0] += [1, 2]
+    corners[:, 1] += [33, 36]
+    corners[:, :, :, 0] += np.arange(frames)
+    video = paste(torch.from_numpy(digits.images), Trajectories(chosen, corners, np.zeros(corners.shape[:3], bool)))
+    return video.float() / 255, corners, digits.labels[chosen], torch.from_numpy(digits.images[chosen]).float() / 255
+
+
+def test_true_digits_that_touch_nothing_are_named_as_the_network_names_them_alone():
+    video, corners, labels, images = apart()
+    alone = load_digit_network()(images.flatten(0, 1)[:, None]).argmax(1).view(labels.shape).numpy()
+    share = (alone == labels).mean()
+    assert share > 0.7  # it was trained on MNIST, and these are other digits
+    assert identity(video, corners, labels).tolist() == pytest.approx([share] * 3)
+
+
+def test_digits_that_became_others_or_vanished_are_not_recognised():
+    video, corners, labels, images = apart()
+    kept = identity(video, corners, labels).tolist()
+    video[:, 1, :, :, :32] = 0  # the left digit is gone in frame 2
+    right = identity(video[:, 1:2], corners[:, 1:, 1:2], labels[:, 1:]).item()
+    assert identity(video, corners, labels).tolist() == pytest.approx([kept[0], right / 2, kept[2]])
+    differ = labels[:, 0] != labels[:, 1]  # the two digits of a clip change places: each window holds the other one
+    swapped = identity(video[differ, :1], corners[differ][:, ::-1, :1], labels[differ])
+    assert differ.sum() >= 4 and swapped.item() <= 1 - kept[0]
+
+
+@pytest.mark.parametrize(("ink", "share"), [(0.0, 0.0), (0.1, 0.0), (0.2, 1.0)])
+def test_an_empty_window_is_no_digit_whatever_a_network_would_call_it(ink, share):
+    def always_a_three(images):
+        return torch.eye(10)[3].expand(len(images), 10)
+
+    video, corners = torch.full((2, 4, 1, 30, 30), ink), np.zeros((2, 1, 4, 2), int)
+    found = identity(video, corners, np.full((2, 1), 3), always_a_three)
+    assert found.dtype == torch.float64 and found.tolist() == [share] * 4
+
+
+def test_windows_are_cut_where_x_and_y_say():
+    """A network that names a window by its brightest row shows from where it was cut."""
+    video = torch.zeros(1, 2, 1, 40, 64)
+    video[0, :, 0, 10] = 1
+    corners = np.array([[[[30, 3], [36, 10]]]])
+    rows = lambda images: images.amax(3)[:, 0, :10]  # noqa: E731
+    assert identity(video, corners, np.array([[7]]), rows).tolist() == [1, 0]
+    assert identity(video, corners, np.array([[0]]), rows).tolist() == [0, 1]
+
+
+def test_evaluate_names_the_digits_of_the_predicted_frames():
+    clips = MovingMNIST(5, digits="builtin", split="test", seed=3)
+    digits, corners, _ = clips.trajectories(range(5))
+    expected = identity(clips.batch(range(5))[:, 10:] / 255, corners[:, :, 10:], clips.digits.labels[digits])
+    for batch_size in (2, 5):
+        scores = evaluate(PhysicsOracle(clips), clips, batch_size=batch_size, progress=False)
+        np.testing.assert_allclose(scores.per_frame["identity"], expected)
+        assert scores.overall["identity"] == pytest.approx(expected.mean().item())
+    assert TITLES["identity"][0] in table({"oracle": scores})
+    assert evaluate(AllBlack(), clips, horizon=4, progress=False).per_frame["identity"].tolist() == [0] * 4
+
+
+def test_clips_that_do_not_know_their_digits_have_no_identity():
+    clips = MovingMNIST(2, digits="builtin", split="test", seed=3)
+    unnamed = Digits(clips.digits.images, np.full(len(clips.digits), -1), "a folder", "test")
+    for others in (clips.batch(range(2)), MovingMNIST(2, digits=unnamed, seed=3)):
+        scores = evaluate(CopyLast(), others, progress=False)
+        assert "identity" not in scores.overall and TITLES["identity"][0] not in table({"copy-last": scores})
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"corners": np.zeros((2, 1, 3, 2), int)}, r"corners are int64 \(2, 1, 3, 2\) and labels int64 \(2, 1\)"),
+        ({"corners": np.zeros((2, 1, 4, 2))}, "expected whole numbers"),
+        ({"labels": np.zeros(2, int)}, r"\(B, n\) .* for a video of 2 clips and 4 frames"),
+        ({"labels": np.zeros(2, int), "corners": np.zeros((2, 4, 2), int)}, r"and labels int64 \(2,\)"),
+        ({"labels": np.zeros((2, 0), int), "corners": np.zeros((2, 0, 4, 2), int)}, "n of 1 or more"),
+        (
+            {"corners": np.full((2, 1, 4, 2), 3)},
+            r"corners are from 3 to 3, expected 28×28 windows within frames of 30×30",
+        ),
+        ({"corners": np.full((2, 1, 4, 2), -1)}, "corners are from -1"),
+        ({"video": torch.zeros(2, 4, 3, 30, 30)}, "video has shape"),
+    ],
+)
+def test_identity_says_what_does_not_fit(changes, sentence):
+    good = {
+        "video": torch.zeros(2, 4, 1, 30, 30),
+        "corners": np.zeros((2, 1, 4, 2), int),
+        "labels": np.zeros((2, 1), int),
+    }
+    with pytest.raises(ValueError, match=sentence):
+        identity(**(good | changes))
 
 
 # Scores and their table -------------------------------------------------------------------------------------------

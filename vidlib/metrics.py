@@ -10,6 +10,9 @@ The published tables differ in ways that move numbers more than many papers' gai
   published tables were made with. It reads higher; compare it with published numbers only.
 - ``psnr``: mean over frames of ``-10 log10(MSE per pixel)`` in dB, clipped; a perfect frame counts as 100 dB.
 - ``sharpness``: gradient magnitude of the clipped prediction divided by the truth's. Below 1 is blur; noise raises it.
+- ``identity``: the share of digits that the shipped digit network still calls by their name where they truly are. Other
+  digits reach into a window, so that true frames score below 1: the oracle's row is the ceiling. Only where the clips
+  know their digits and places, as ``MovingMNIST`` does.
 - ``lpips``: learned perceptual distance (Zhang et al. 2018, arXiv 1801.03924), AlexNet, only where asked for.
 """
 
@@ -29,7 +32,9 @@ import torch
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
+from vidlib.backbones import load_digit_network
 from vidlib.checks import check_counts, check_flags, check_kind, check_mapping, check_numbers, reason
+from vidlib.digits import SIZE, Digits
 from vidlib.iterative import rollout
 from vidlib.machine import choose_device, impatient_network
 from vidlib.video import (
@@ -45,6 +50,8 @@ from vidlib.video import (
 
 PSNR_CAP = 100.0  # dB; without a cap one perfect frame would make the mean over all frames infinite
 SSIM_WINDOW = 7
+INK = 0.1  # a window without a brighter pixel is empty: a network would have to name something all the same
+_WINDOWS = 128  # digits named at a time, for the same reason
 _GROUP = 16  # frames at a time: SSIM's ten maps of them stay in a CPU's cache
 PUBLISHED_DATA_RANGE = 2.0
 
@@ -56,6 +63,7 @@ TITLES = {  # key: title, decimals
     "psnr": ("PSNR ↑", 2),
     "lpips": ("LPIPS ↓", 4),
     "sharpness": ("sharpness (truth = 1)", 3),
+    "identity": ("digits recognised ↑", 3),
 }
 
 LPIPS = Callable[[Tensor, Tensor], Tensor]
@@ -207,6 +215,57 @@ def sharpness(video: Tensor) -> Tensor:
     if min(video.shape[-2:]) < 2:
         raise ValueError(f"Frames have {_size(video)} pixels, expected at least 2×2: a gradient needs neighbours.")
     return _sharpness(_double(video))
+
+
+def identity(
+    video: Tensor, corners: np.ndarray, labels: np.ndarray, network: Callable[[Tensor], Tensor] | None = None
+) -> Tensor:
+    """Is a 6 still a 6? The share of digits that a classifier names rightly in each frame: ``(T,)`` float64.
+
+    It looks at the 28×28 pixels where each digit truly is, clipped to [0, 1], with whatever else reaches into them. A
+    window without a pixel above 0.1 is empty and counts as not recognised, so that a black frame scores 0.
+
+    Args:
+        video: ``(B, T, 1, H, W)``, float, a prediction or the truth.
+        corners: ``(B, n, T, 2)`` whole numbers, the true upper left corners (x, y) in pixels.
+        labels: ``(B, n)`` whole numbers, which digits they are.
+        network: maps ``(N, 1, 28, 28)`` to ``(N, 10)`` logits, on the device of ``video`` (``None``: the shipped one).
+
+    Raises:
+        ValueError: not a gray video, corners or labels of another shape, or a window that leaves the frame.
+    """
+    check_video(video)
+    if network is not None:
+        check_kind(Callable, "a network of 28×28 images to 10 logits", network=network)
+    corners, labels = (np.ascontiguousarray(array) for array in (corners, labels))
+    batch, frames, _, height, width = video.shape
+    whole = all(array.dtype.kind in "iu" and array.size for array in (corners, labels))
+    shaped = labels.ndim == 2 and len(labels) == batch
+    if not whole or not shaped or corners.shape != (*labels.shape, frames, 2):
+        raise ValueError(
+            f"corners are {corners.dtype} {corners.shape} and labels {labels.dtype} {labels.shape}, expected whole "
+            f"numbers (B, n, T, 2) and (B, n) with n of 1 or more for a video of {batch} clips and {frames} frames."
+        )
+    if min(height, width) < SIZE or (corners < 0).any() or (corners > [width - SIZE, height - SIZE]).any():
+        raise ValueError(
+            f"corners are from {corners.min()} to {corners.max()}, expected {SIZE}×{SIZE} windows "
+            f"within frames of {height}×{width} pixels."
+        )
+    return _identity(video.clamp(0, 1), corners, labels, network or _reader(video.device))
+
+
+def _reader(device: torch.device) -> nn.Module:
+    return load_digit_network().to(device, memory_format=torch.channels_last)  # 1.8 times as fast on a CPU
+
+
+@torch.no_grad()
+def _identity(video: Tensor, corners: np.ndarray, labels: np.ndarray, network: Callable[[Tensor], Tensor]) -> Tensor:
+    x, y = torch.from_numpy(corners.astype(np.int64)).to(video.device).unbind(-1)  # (B, n, T)
+    clip, frame = (torch.arange(count, device=video.device) for count in video.shape[:2])
+    windows = video[:, :, 0].unfold(2, SIZE, 1).unfold(3, SIZE, 1)[clip[:, None, None], frame, y, x].flatten(0, 2)
+    named = torch.cat([network(part[:, None].float()).argmax(1) for part in windows.split(_WINDOWS)]).view(x.shape)
+    right = named == torch.from_numpy(labels.astype(np.int64)).to(video.device)[:, :, None]
+    return _double((right & (windows.amax((1, 2)) > INK).view(x.shape)).float()).mean((0, 1))
 
 
 def _mse(prediction: Tensor, truth: Tensor) -> Tensor:
@@ -363,6 +422,7 @@ def evaluate(
     network = load_lpips() if lpips is True else lpips or None
     if isinstance(network, nn.Module):
         network.to(device)
+    reader = _reader(device) if _knows_its_digits(clips) else None
 
     sums: dict[str, np.ndarray] = {}
     pixels = hashlib.sha256()  # tells clips apart that have no fingerprint of their own
@@ -376,12 +436,23 @@ def evaluate(
                     add_pixels(pixels, stored)
                 video = to_float(stored)
                 prediction = rollout(model, video[:, :past], horizon, chunk)
-                for key, values in _measure(prediction, video[:, past:], network).items():
+                figures = _measure(prediction, video[:, past:], network)
+                if reader is not None:
+                    digits, corners, _ = clips.trajectories(indices)
+                    corners, labels = corners[:, :, past : past + horizon], clips.digits.labels[digits]
+                    figures["identity"] = _identity(prediction.clamp(0, 1), corners, labels, reader).cpu().numpy()
+                for key, values in figures.items():
                     sums[key] = sums.get(key, 0.0) + len(indices) * values
                 bar.update(len(indices))
     finally:
         model.to(home)
     return _scores(sums, count, clips.describe(), clips.fingerprint() if named else pixels.hexdigest())
+
+
+def _knows_its_digits(clips: Any) -> bool:
+    """Whether a set can say which digits are in its clips and where, as ``MovingMNIST`` with labelled digits can."""
+    digits = getattr(clips, "digits", None)
+    return callable(getattr(clips, "trajectories", None)) and isinstance(digits, Digits) and digits.labels.min() >= 0
 
 
 def _measure(prediction: Tensor, truth: Tensor, lpips: LPIPS | None) -> dict[str, np.ndarray]:
