@@ -291,7 +291,8 @@ DOORS: dict[str, tuple[Callable, dict[str, Any], dict[str, tuple]]] = {
     "comparison_frames": (
         viz.comparison_frames,
         {"past": clip(), "truth": clip(), "prediction": clip()},
-        {"past": CLIP, "truth": CLIP, "prediction": (*CLIP, {}, {"a": None}, {3: clip()}), "scale": COUNT},
+        {"past": CLIP, "truth": CLIP, "prediction": (*CLIP, {}, {"a": None}, {3: clip()}), "scale": COUNT}
+        | {"together": FLAG},
     ),
     "comparison_gif": (
         viz.comparison_gif,
@@ -303,6 +304,7 @@ DOORS: dict[str, tuple[Callable, dict[str, Any], dict[str, tuple]]] = {
             "prediction": (*CLIP, {}),
             "scale": COUNT,
             "fps": (*POSITIVE, 60, 1e-4),
+            "together": FLAG,
         },
     ),
     "clips_gif": (
@@ -320,7 +322,8 @@ DOORS: dict[str, tuple[Callable, dict[str, Any], dict[str, tuple]]] = {
         viz.player,
         {"videos": [clip()]},
         {"videos": (None, {}, [], "a", 3, NAN, True, {1: clip()}, {"a": None}, clip()), "fps": (*POSITIVE, 2000)}
-        | {"scale": COUNT, "first_frame": COUNT_FROM_0, "errors": LABELS, "alt": optional(TEXT)},
+        | {"scale": COUNT, "first_frame": COUNT_FROM_0, "errors": LABELS, "alt": optional(TEXT)}
+        | {"choose": ({}, 3, "a", {"digits": (1, 2, 1)})},
     ),
     "explore": (
         viz.explore,
@@ -343,8 +346,8 @@ DOORS: dict[str, tuple[Callable, dict[str, Any], dict[str, tuple]]] = {
         viz.attention_overlay,
         {"frames": clip(), "weights": np.ones((2, 2, 2))},
         {"frames": CLIP, "weights": (*NUMBERS, np.ones((3, 2, 2)), -np.ones((2, 2, 2)), np.full((2, 2, 2), NAN))}
-        | {"first_frame": COUNT_FROM_0, "title": TITLE}
-        | {"query": (3, "abc", (0, 0), (0, 0, 2), (0, 0, -1), (0, 0, 0.5), (True, 0, 0), (None, 0, 0))},
+        | {"first_frame": COUNT_FROM_0, "title": TITLE, "label": TEXT, "names": (3, "ab", ["a"], [1, 2])}
+        | {"query": (3, "abc", (0,), (0, 2), (0, 0, 2), (0, 0, -1), (0, 0, 0.5), (True, 0, 0), (None, 0, 0))},
     ),
     "history_curves": (
         viz.history_curves,
@@ -356,9 +359,51 @@ DOORS: dict[str, tuple[Callable, dict[str, Any], dict[str, tuple]]] = {
         viz.horizon_curves,
         {"curves": {"a": [1.0, 2.0]}},
         {"curves": (*MAPPING, *({"a": value} for value in NUMBERS)), "metric": TEXT, "title": TEXT}
-        | {"first_frame": COUNT_FROM_0, "from_zero": FLAG},
+        | {"first_frame": COUNT_FROM_0, "from_zero": FLAG}
+        | dict.fromkeys(("floor", "references"), (*MAPPING[1:], *({"b": value} for value in NUMBERS if value != 3))),
     ),
-    "show": (viz.show, {"figure": Figure(), "alt": "a"}, {"figure": (None, 3, "a", VIDEO, Figure), "alt": TEXT}),
+    "pictures": (
+        viz.pictures,
+        {"images": {"a": [[0.5]]}},
+        {"images": (*MAPPING, *({"a": value} for value in NUMBERS if value != [[1.0]])), "errors": LABELS}
+        | {"title": TITLE, "bar": optional(TEXT)}
+        | {"marks": (3, "a", {"b": (0, 0, 1, 1)}, {"a": 3}, {"a": (0, 0)}, {"a": (-1, 0, 1, 1)}, {"a": (0, 0, 0, 1)})},
+    ),
+    "line_panels": (
+        viz.line_panels,
+        {"panels": {"x": {"a": ([1], [2])}}, "ylabel": "y"},
+        {
+            "panels": (
+                *MAPPING,
+                {"x": {}},
+                {"x": {"a": [1, 2, 3]}},
+                {"x": {"a": ([1], [2, 3])}},
+                {"x": {"a": ("a", [1])}},
+            )
+        }
+        | {"ylabel": TEXT, "dots": LABELS, "gray": LABELS, "log": FLAG, "from_zero": FLAG, "title": TITLE}
+        | {"steps": LABELS, "divide": ("a", [1.0], NAN, True)}
+        | {"references": (*MAPPING[1:], {"a": NAN}, {"a": "1"})},
+    ),
+    "bar_panels": (
+        viz.bar_panels,
+        {"panels": {"x": {"g": {"a": 1.0}}}, "ylabel": "y"},
+        {"panels": (*MAPPING, {"x": {}}, {"x": {"g": {}}}, {"x": {"g": {"a": NAN}}}, {"x": {"g": {"a": (1, -1)}}})}
+        | {"ylabel": TEXT, "gray": LABELS, "title": TITLE},
+    ),
+    "convlstm_cell": (viz.convlstm_cell, {}, {}),
+    "encoder_forecaster": (viz.encoder_forecaster, {}, {}),
+    "space_time_encoder": (viz.space_time_encoder, {}, {"layers": COUNT}),
+    "iterative_prediction": (
+        viz.iterative_prediction,
+        {},
+        {"chunk": (*COUNT, 11, 1), "frames": (*COUNT, 99), "past": COUNT, "horizon": COUNT},
+    ),
+    "show": (
+        viz.show,
+        {"figure": Figure(), "alt": "a"},
+        {"figure": (None, 3, "a", VIDEO, Figure), "alt": TEXT},
+    ),
     "show_gif": (viz.show_gif, {"path": __file__, "alt": "a"}, {"path": (*PATH, __file__), "alt": TEXT}),
 }
 

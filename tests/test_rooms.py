@@ -28,7 +28,7 @@ FLOORS = (
     "flights",
     # models, baselines, drawing, what a loss sees
     "models/* baselines backbones viz/style",
-    "models/registry perceptual digit_network viz/figures viz/animations viz/show",
+    "models/registry perceptual digit_network viz/figures viz/curves viz/diagrams viz/animations viz/show",
     "viz/widgets iterative muon",
     "viz",
     # training, metrics, weights

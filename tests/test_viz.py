@@ -17,15 +17,8 @@ from matplotlib.figure import Figure
 from nbconvert import HTMLExporter
 from PIL import Image
 
+from picture_form import assert_apart, luminance, square
 from vidlib import viz
-
-
-def square(frames: int, start: int = 0, size: int = 16) -> torch.Tensor:
-    """A clip ``(frames, 1, size, size)``: one white 2×2 square that moves a pixel to the right each frame."""
-    clip = torch.zeros(frames, 1, size, size)
-    for t in range(frames):
-        clip[t, 0, 4:6, start + t : start + t + 2] = 1
-    return clip
 
 
 def read_gif(path) -> tuple[list[np.ndarray], list[int]]:
@@ -92,6 +85,28 @@ def test_comparison_gif_holds_the_exact_pixels_of_each_panel(tmp_path):
     red, _, blue = excess[10, 10].astype(int)
     assert red > blue + 50, "too bright is orange"
     assert (missed.any(axis=-1) == (truth[2, 0].numpy() > 0)).all()
+
+
+def test_a_comparison_together_has_no_panel_that_waits():
+    past, truth = square(3), square(2, start=3)
+    models = {"a": truth * 0.4, "b": truth * 0}
+    frames = viz.comparison_frames(past, truth, models, scale=2, together=True)
+    assert frames.shape == (5, 28 + 32 + 40, 8 + 5 * 40, 3)
+    for t in range(3):
+        given = past[t, 0].numpy()
+        assert np.array_equal(panel(frames[t], 0, 0, 2)[..., 0], given * 255)
+        for column in (1, 2):
+            seen = panel(frames[t], 0, column, 2)[..., 0]
+            assert np.array_equal(seen > 0, given > 0) and seen.max() in (125, 130), "what is only read is dimmed"
+        assert (panel(frames[t], 0, 3, 2) == 0).all() and (panel(frames[t], 0, 4, 2) == 0).all()
+    for t in range(2):
+        now = frames[3 + t]
+        assert np.array_equal(panel(now, 0, 0, 2)[..., 0], truth[t, 0].numpy() * 255)
+        assert panel(now, 0, 1, 2).max() == 100 and (panel(now, 0, 2, 2) == 0).all()
+        for column in (3, 4):
+            assert np.array_equal(panel(now, 0, column, 2).any(-1), truth[t, 0].numpy() > 0)
+    alone = viz.comparison_frames(past, truth, truth, scale=2, together=True)
+    assert alone.shape[2] == 8 + 3 * 40 and (panel(alone[-1], 0, 2, 2) == 0).all()
 
 
 def test_frame_number_is_burned_in():
@@ -258,15 +273,37 @@ def test_trajectory_plot_draws_centres_and_marks_bounces():
 
 def test_attention_overlay_puts_weights_and_query_where_they_belong():
     weights = torch.zeros(3, 4, 4)
-    weights[2, 1, 3] = 0.5
+    weights[2, 1, 3], weights[0, 0, 0] = 0.5, 0.02
     figure = viz.attention_overlay(square(3), weights, query=(1, 0, 2), first_frame=8)
     panels = [axes for axes in figure.axes if axes.get_title(loc="left")]
     assert [axes.get_title(loc="left") for axes in panels] == ["frame 8", "frame 9", "frame 10"]
-    alphas = np.stack([axes.images[1].get_array()[..., 3] for axes in panels])
-    assert np.argwhere(alphas > 0).tolist() == [[2, 1, 3]]
-    assert [len(axes.patches) for axes in panels] == [0, 1, 0]
-    (outline,) = panels[1].patches
-    assert (*outline.get_xy(), outline.get_width(), outline.get_height()) == (8, 0, 4, 4)
+    shown = np.stack([axes.images[0].get_array() for axes in panels])
+    assert np.array_equal(shown, weights.numpy())
+    outlines = [axes.patches[1:] for axes in panels]  # the first is the frame's rim
+    assert [len(patches) for patches in outlines] == [0, 2, 0]
+    for outline in outlines[1]:
+        assert (*outline.get_xy(), outline.get_width(), outline.get_height()) == (8, 0, 4, 4)
+    everywhere = viz.attention_overlay(square(3), weights, query=(0, 2), names=["a", "b", "c"])
+    panels = [axes for axes in everywhere.axes if axes.get_title(loc="left")]
+    assert [axes.get_title(loc="left") for axes in panels] == ["a", "b", "c"]
+    assert [len(axes.patches) for axes in panels] == [3, 3, 3]
+
+
+def test_attention_is_bright_and_the_bar_has_the_scale_of_the_panels():
+    weights = torch.zeros(2, 4, 4)
+    weights[0, 0, 0], weights[1, 2, 2] = 1.0, 0.04
+    figure = viz.attention_overlay(square(2) * 0, weights, label="share of the influence")
+    panels, bar = figure.axes[:2], figure.axes[-1]
+    glow = panels[0].images[0]
+    most, small, none = (luminance(glow.to_rgba(np.array([[w]]))[0, 0]) for w in (1.0, 0.04, 0.0))
+    assert most > 0.7 and small > 0.015 and none == 0, "a twenty-fifth of the largest weight is still seen"
+    assert bar.get_ylabel() == "share of the influence\n(square-root scale)"
+    figure.draw_without_rendering()
+    low, high = bar.get_ylim()
+    assert (low, high) == (0, 1) and panels[1].images[0].norm is glow.norm
+    place = bar.transData.transform((0, 0.25))[1]
+    assert np.isclose((place - bar.bbox.y0) / bar.bbox.height, 0.5), "a quarter of the weight lies half way up"
+    assert_apart([label for label in bar.get_yticklabels() if label.get_text()])
 
 
 def test_figures_are_white_and_leave_pyplot_and_settings_alone():
@@ -313,32 +350,87 @@ def test_exported_notebooks_keep_picture_and_alt_text(tmp_path, published):
     assert "No description has been provided" not in page
 
 
+@pytest.mark.parametrize(
+    "draw", [viz.convlstm_cell, viz.encoder_forecaster, viz.iterative_prediction, viz.space_time_encoder]
+)
+def test_a_diagram_shows_itself_with_its_alt_text(draw, published):
+    viz.show(draw())
+    ((data, _),) = published
+    assert data["text/plain"].startswith("Diagram of") and data["text/plain"].endswith(".")
+    assert 100 < len(data["text/plain"]) < 700
+
+
 @pytest.mark.parametrize("alt", ["", "  "])
 def test_a_picture_without_alt_text_is_refused(alt):
     with pytest.raises(ValueError, match="alt is .*expected a text that is not empty"):
         viz.show(Figure(), alt)
 
 
-def test_player_slider_changes_the_picture():
+def pixels_of(html_widget) -> np.ndarray:
+    data = base64.b64decode(html_widget.value.split("base64,")[1].split('"')[0])
+    with Image.open(io.BytesIO(data)) as picture:
+        return np.asarray(picture)
+
+
+def test_player_number_changes_the_picture_and_nothing_else():
     clip = square(4)
-    player = viz.player({"truth": clip, "error": clip * 0}, first_frame=11, fps=4)
-    image, (play, slider) = player.children[0], player.children[1].children
-    assert (slider.min, slider.max, slider.value, play.interval) == (11, 14, 11, 250)
+    player = viz.player({"truth": clip, "error": clip * 0}, first_frame=11, fps=4, alt="A square moves right.")
+    image, controls = player.children
+    toggle, play, number = controls.children
+    assert (number.min, number.max, number.value, play.interval) == (11, 14, 11, 250)
     shown = []
-    for number in (11, 13, 11):
-        slider.value = number
-        with Image.open(io.BytesIO(image.value)) as picture:
-            pixels = np.asarray(picture)
-        assert np.array_equal(panel(pixels, 0, 0, 3)[..., 0], clip[number - 11, 0].numpy() * 255)
+    for step in (11, 13, 11):
+        number.value = step
+        pixels = pixels_of(image)
+        assert np.array_equal(panel(pixels, 0, 0, 3)[..., 0], clip[step - 11, 0].numpy() * 255)
         assert (panel(pixels, 0, 1, 3) == 0).all()
         shown.append(image.value)
     assert shown[0] != shown[1] and shown[0] == shown[2]
+    assert player.children == (image, controls) and controls.children == (toggle, play, number), "the focus stays"
+
+
+def test_controls_of_a_player_have_names_and_fit_a_narrow_page():
+    player = viz.player({"truth": square(4)}, alt="A square moves right.")
+    image, controls = player.children
+    toggle, play, number = controls.children
+    assert 'alt="A square moves right."' in image.value and "max-width: 100%" in image.value
+    assert f'width="{pixels_of(image).shape[1]}"' in image.value, "no larger than it was drawn"
+    assert (toggle.description, number.description) == ("Play", "frame")
+    assert play.layout.display == "none", "its own buttons have no names"
+    toggle.value = True
+    assert toggle.description == "Pause"
+    assert controls.layout.flex_flow == "row wrap"
+    widths = [widget.layout.width for widget in (toggle, number)]
+    assert all(width.endswith("em") and float(width[:-2]) < 10 for width in widths)
+
+
+def test_a_player_of_chosen_clips_keeps_its_controls():
+    asked = []
+
+    def flying(digits: int) -> dict:
+        asked.append(digits)
+        return {"clip": square(3 + digits)}
+
+    player = viz.player(flying, choose={"digits": (1, 3, 1)})
+    image, controls = player.children
+    toggle, play, number, digits = controls.children
+    assert (number.max, digits.description, digits.min, digits.max) == (4, "digits", 1, 3)
+    number.value = 4
+    before = image.value
+    digits.value = 3
+    assert asked == [1, 3] and (number.max, play.max, number.value) == (6, 6, 4)
+    assert image.value != before and player.children[1].children == (toggle, play, number, digits)
+    digits.value = 1
+    number.value = 4
+    assert np.array_equal(panel(pixels_of(image), 0, 0, 3)[..., 0], square(4)[3, 0].numpy() * 255)
 
 
 def test_player_has_a_picture_for_readers_without_a_kernel():
     bundle = viz.player([square(3), square(3, 2)], alt="Two squares move right.")._repr_mimebundle_()
     assert "application/vnd.jupyter.widget-view+json" in bundle
     assert '<img alt="Two squares move right."' in bundle["text/html"]
+    assert "A still picture: run this cell in Jupyter to play the clips." in bundle["text/html"]
+    assert not any(word in bundle["text/html"] for word in ("<button", "<input")), "no dead control"
 
 
 @pytest.fixture
@@ -365,7 +457,7 @@ def drawn(row: int, column: int) -> Figure:
     return figure
 
 
-def test_a_slider_draws_the_figure_anew_from_all_values():
+def test_a_number_draws_the_figure_anew_from_all_values():
     asked = []
 
     def draw(**values: int) -> Figure:
@@ -373,13 +465,15 @@ def test_a_slider_draws_the_figure_anew_from_all_values():
         return drawn(**values)
 
     explorer = viz.explore(draw, alt="Two numbers.", row=(1, 8, 3), column=(0, 5, 5))
-    image, row, column = explorer.children
+    image, controls = explorer.children
+    row, column = controls.children
     assert (row.min, row.max, row.value, column.description) == (1, 8, 3, "column")
     before = image.value
     column.value = 2
     row.value = 8
     assert asked == [{"row": 3, "column": 5}, {"row": 3, "column": 2}, {"row": 8, "column": 2}]
-    assert image.value != before
+    assert image.value != before and 'alt="Two numbers."' in image.value
+    assert explorer.children == (image, controls) and controls.children == (row, column)
     assert '<img alt="Two numbers."' in explorer._repr_mimebundle_()["text/html"]
 
 
@@ -454,15 +548,15 @@ def test_clips_in_colour_stand_side_by_side_in_a_gif(tmp_path):
 def test_a_player_of_colour_clips_shows_their_colours():
     clip = coloured(3)
     player = viz.player({"truth": clip, "error": clip * 0}, scale=2)
-    with Image.open(io.BytesIO(player.children[0].value)) as picture:
-        pixels = np.asarray(picture)
+    pixels = pixels_of(player.children[0])
     assert np.array_equal(panel(pixels, 0, 0, 2), as_pixels(clip)[0]) and (panel(pixels, 0, 1, 2) == 0).all()
 
 
-def test_attention_over_colour_frames_dims_their_colours():
+def test_attention_shines_through_colour_frames_and_leaves_their_colours():
     clip = coloured(2)
-    figure = viz.attention_overlay(clip, torch.ones(2, 4, 4))
-    assert np.allclose(figure.axes[0].images[0].get_array(), 0.75 * clip[0].movedim(0, -1))
+    figure = viz.attention_overlay(clip, torch.zeros(2, 4, 4))
+    veil = figure.axes[0].images[1].get_array()
+    assert np.allclose(veil[..., :3] * veil[..., 3:], 0.6 * clip[0].movedim(0, -1), atol=1e-6), "over black: dimmed"
     figure.draw_without_rendering()
 
 

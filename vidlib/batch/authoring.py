@@ -16,6 +16,7 @@ from vidlib.batch.run import (
     run_notebook,
     run_notebooks,
 )
+from vidlib.checks import check_counts
 from vidlib.files import atomic_write
 
 _SHOWN_GIFS = ("VIDLIB_GIFS", "datavisualization")  # set for kernels that shall write what README and notebooks show
@@ -56,12 +57,43 @@ def refresh_notebooks(names: Sequence[str] = (), out: str | Path = "runs/refresh
 def rebuild_gifs(digits: str = "mnist", out: str | Path = "runs/for-gifs") -> None:
     """Rebuild the GIFs that the course shows from the shipped weights, by the smoke runs of the notebooks.
 
+    The README's first one, both models beside the truth, is in no notebook: :func:`comparison` draws it.
+
     Args:
         digits: as in :func:`vidlib.digits.load_digits`.
         out: folder for what else the notebooks write.
     """
     with environment(*_SHOWN_GIFS):
         run_notebooks("smoke", out, {"DIGITS": digits})
+    comparison(digits)
+
+
+def comparison(digits: str = "mnist", out: str | Path | None = None, clips: int = 2) -> Path:
+    """The GIF on top of the README: the truth, both shipped models and their errors on the first test clips.
+
+    Args:
+        digits: as in :func:`vidlib.digits.load_digits`.
+        out: the GIF file (``None``: ``datavisualization/comparison.gif`` of the course).
+        clips: how many clips, as rows.
+
+    Raises:
+        ValueError: no digits of that name; clips out of range.
+    """
+    import torch
+
+    from vidlib.iterative import rollout
+    from vidlib.moving_mnist import test_clips
+    from vidlib.video import float_batch
+    from vidlib.viz import comparison_gif
+    from vidlib.weights import load_pretrained
+
+    check_counts(clips=clips)
+    video = float_batch(test_clips(digits, clips), range(clips), 20, torch.device("cpu"))
+    past, truth = video[:, :10], video[:, 10:]
+    models = {"ConvLSTM": "convlstm", "transformer": "video-transformer"}
+    predicted = {name: rollout(load_pretrained(weights), past, 10) for name, weights in models.items()}
+    target = notebooks()[0].parents[1] / _SHOWN_GIFS[1] / "comparison.gif" if out is None else Path(out)
+    return comparison_gif(target, past, truth, predicted, scale=2, fps=4, together=True)
 
 
 def _joined(outputs: list[Any]) -> list[Any]:

@@ -1,7 +1,9 @@
 """Every picture of the course. Figures stay outside pyplot: hand them to :func:`show` with an alt text."""
 
 from vidlib.viz.animations import clips_gif, comparison_frames, comparison_gif, save_gif
-from vidlib.viz.figures import attention_overlay, film_strip, history_curves, horizon_curves, trajectory_plot
+from vidlib.viz.curves import bar_panels, history_curves, horizon_curves, line_panels
+from vidlib.viz.diagrams import convlstm_cell, encoder_forecaster, iterative_prediction, space_time_encoder
+from vidlib.viz.figures import attention_overlay, film_strip, pictures, trajectory_plot
 from vidlib.viz.show import show, show_gif
 from vidlib.viz.style import (
     BLUE,
@@ -34,17 +36,24 @@ __all__ = [
     "VERMILION",
     "apply_style",
     "attention_overlay",
+    "bar_panels",
     "clips_gif",
     "comparison_frames",
     "comparison_gif",
+    "convlstm_cell",
+    "encoder_forecaster",
     "explore",
     "film_strip",
     "history_curves",
     "horizon_curves",
+    "iterative_prediction",
+    "line_panels",
+    "pictures",
     "player",
     "save_gif",
     "show",
     "show_gif",
+    "space_time_encoder",
     "style",
     "trajectory_plot",
 ]

@@ -10,27 +10,31 @@ import imageio.v3 as imageio
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from vidlib.checks import check_counts, check_mapping, check_numbers, check_path
+from vidlib.checks import check_counts, check_flags, check_mapping, check_numbers, check_path
 from vidlib.files import atomic_write
 from vidlib.viz.style import BLUE, ERROR_KEY, ERROR_MAP, INK, RULE, VERMILION, as_clip_batch, without_colour
 
 _GAP, _HEAD, _FOOT = 8, 28, 40  # pixels around the panels of a GIF or player
 _SHORTEST, _LONGEST = 2, 65_535  # hundredths of a second: viewers show no shorter frame, the format holds no longer one
 
+_READ = 0.5  # how bright a model's panel is while it reads: what it shows there is given, not its own
 _WAITING = 45  # the gray of a panel that has nothing to show yet: not the black of a frame
 
 
-def comparison_frames(past: Any, truth: Any, prediction: Any, *, scale: int = 3) -> np.ndarray:
+def comparison_frames(past: Any, truth: Any, prediction: Any, *, scale: int = 3, together: bool = False) -> np.ndarray:
     """Past | truth | prediction | error, one picture per time step, frame number burned in.
 
     The past plays first while the other panels wait in gray; then it stands dimmed on its last frame, and
     truth, prediction and error = prediction − truth (blue too dark, black correct, orange too bright) play.
+    ``together`` has no panel for the past and none that waits: truth | predictions | errors all play the given frames
+    first, dimmed where a model only reads them, and an error is black while nothing is predicted.
 
     Args:
         past: one clip, or a batch ``(B, past, 1, H, W)`` drawn as rows.
         truth: the same for the frames that followed.
         prediction: the same, shaped as truth; or name → prediction, to compare models.
         scale: how many times a pixel is enlarged.
+        together: all panels play from the first frame on, and the errors stand beside each other at the right.
 
     Returns:
         uint8 ``(past + horizon, height, width, 3)`` RGB.
@@ -39,6 +43,7 @@ def comparison_frames(past: Any, truth: Any, prediction: Any, *, scale: int = 3)
         ValueError: clips that do not fit together, or a scale that is no whole number from 1.
     """
     check_counts(scale=scale)
+    check_flags(together=together)
     past, truth = as_clip_batch(past, "past"), as_clip_batch(truth, "truth")
     if isinstance(prediction, Mapping):
         check_mapping("prediction", prediction=prediction)
@@ -49,29 +54,47 @@ def comparison_frames(past: Any, truth: Any, prediction: Any, *, scale: int = 3)
     for name, video in predictions.items():
         if video.shape != truth.shape:
             raise ValueError(f"{name} has {video.shape} as (clips, T, H, W), expected {truth.shape} as truth has.")
-    titles = ["past", "truth", *(title for name in predictions for title in (name, "error"))]
-    given, total = past.shape[1], past.shape[1] + truth.shape[1]
+    names, given, total = list(predictions), past.shape[1], past.shape[1] + truth.shape[1]
+    if together:
+        titles = ["truth", *names, *([f"{name} error" for name in names] if len(names) > 1 else ["error"])]
+    else:
+        titles = ["past", "truth", *(title for name in names for title in (name, "error"))]
     waiting = np.full_like(as_rgb(past[:, 0]), _WAITING)
     pictures = []
     for step in range(total):
-        if step < given:
+        if step < given and together:
+            read = as_rgb(past[:, step] * _READ)
+            columns = [as_rgb(past[:, step]), *[read] * len(names), *[np.zeros_like(read)] * len(names)]
+        elif step < given:
             columns = [as_rgb(past[:, step])] + [waiting] * (len(titles) - 1)
         else:
             now = truth[:, step - given]
-            columns = [as_rgb(past[:, -1] * 0.4), as_rgb(now)]
-            for video in predictions.values():
-                seen = video[:, step - given]
-                columns += [as_rgb(seen), error_rgb(seen - now)]
+            seen = [video[:, step - given] for video in predictions.values()]
+            made, wrong = [as_rgb(frames) for frames in seen], [error_rgb(frames - now) for frames in seen]
+            if together:
+                columns = [as_rgb(now), *made, *wrong]
+            else:
+                both = [panel for pair in zip(made, wrong, strict=True) for panel in pair]
+                columns = [as_rgb(past[:, -1] * 0.4), as_rgb(now), *both]
         caption = f"frame {step + 1} / {total} · {'given' if step < given else 'predicted'}"
         panels = np.stack(columns, axis=1)
         pictures.append(sheet(panels, titles, caption, step, total, given, scale, key=True))
     return np.stack(pictures)
 
 
-def comparison_gif(path: str | Path, past: Any, truth: Any, prediction: Any, *, scale: int = 3, fps: float = 5) -> Path:
+def comparison_gif(
+    path: str | Path,
+    past: Any,
+    truth: Any,
+    prediction: Any,
+    *,
+    scale: int = 3,
+    fps: float = 5,
+    together: bool = False,
+) -> Path:
     """Write :func:`comparison_frames` as a GIF; returns its path. Errors as there and in :func:`save_gif`."""
     _check_gif(path, fps)
-    return save_gif(path, comparison_frames(past, truth, prediction, scale=scale), fps=fps)
+    return save_gif(path, comparison_frames(past, truth, prediction, scale=scale, together=together), fps=fps)
 
 
 def clips_gif(path: str | Path, clips: Any, *, columns: int = 4, scale: int = 2, fps: float = 5) -> Path:

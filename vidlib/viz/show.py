@@ -14,15 +14,22 @@ from vidlib.checks import check_kind, check_path, check_texts
 from vidlib.viz.style import DPI
 
 
-def show(figure: Figure, alt: str) -> None:
+def show(figure: Figure, alt: str = "") -> None:
     """Display a figure with its alt text in a notebook, and close it.
 
-    The output is an HTML image: JupyterLab 4 and nbconvert drop the ``alt`` of plain ``image/png`` outputs.
+    The output is an HTML image: JupyterLab 4 and nbconvert drop the ``alt`` of plain ``image/png`` outputs. It is never
+    wider than its page. Where the figure has a drawing for phones, its attribute ``narrow``, narrow screens show that.
+
+    Args:
+        figure: a matplotlib figure.
+        alt: what the picture shows, for those who don't see it; left out, it is the figure's own label, such as a
+            diagram of the course has.
 
     Raises:
         ValueError: no figure, or no alt text.
     """
     check_kind(Figure, "a matplotlib figure", figure=figure)
+    alt = figure.get_label() if alt == "" else alt
     _display(figure_html(figure, alt), alt)
     plt.close(figure)
 
@@ -39,7 +46,7 @@ def show_gif(path: str | Path, alt: str) -> None:
     data = Path(path).read_bytes()
     if not data.startswith(b"GIF8"):
         raise ValueError(f"{path} is no GIF, expected one such as save_gif writes.")
-    _display(_image_html(data, "gif", alt), alt)
+    _display(image_html(data, "gif", alt), alt)
 
 
 def _display(image: str, alt: str) -> None:
@@ -49,7 +56,12 @@ def _display(image: str, alt: str) -> None:
 
 
 def figure_html(figure: Figure, alt: str) -> str:
-    return _image_html(png(figure), "png", alt, width=round(figure.get_figwidth() * 96))
+    """A figure as an HTML image, and its ``narrow`` drawing, where it has one, for screens of up to 600 pixels."""
+    image = image_html(png(figure), "png", alt, width=round(figure.get_figwidth() * 96))
+    narrow = getattr(figure, "narrow", None)
+    if narrow is None:
+        return image
+    return f'<picture><source media="(max-width: 600px)" srcset="{_source(png(narrow), "png")}"/>{image}</picture>'
 
 
 def png(figure: Figure) -> bytes:
@@ -58,8 +70,12 @@ def png(figure: Figure) -> bytes:
     return buffer.getvalue()
 
 
-def _image_html(data: bytes, kind: str, alt: str, width: int | None = None) -> str:
+def _source(data: bytes, kind: str) -> str:
+    return f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
+
+
+def image_html(data: bytes, kind: str, alt: str, width: int | None = None) -> str:
     check_texts(alt=alt)
     size = f' width="{width}"' if width else ""
-    source = f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
-    return f'<img alt="{html.escape(alt)}"{size} src="{source}"/>'
+    fit = "max-width: 100%; height: auto"  # what has no style of its own would run off a narrow page
+    return f'<img alt="{html.escape(alt)}"{size} style="{fit}" src="{_source(data, kind)}"/>'

@@ -23,7 +23,7 @@ from vidlib.video import check_video
 
 BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY = "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9"
 COLORS = (BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY)
-INK, RULE = "#222222", "#DDDDDD"
+INK, RULE, GRAY, EDGE = "#222222", "#DDDDDD", "#666666", "#8A8A8A"  # text, lines, what is no model, rims of frames
 STYLE = {
     "figure.facecolor": "white",
     "savefig.facecolor": "white",
@@ -48,6 +48,7 @@ ERROR_MAP = LinearSegmentedColormap.from_list("error", ["#A6DBFF", BLUE, "black"
 ERROR_KEY = "blue too dark, black correct, orange too bright"
 
 DPI = 160  # a 64-pixel frame of 0.8 inch is enlarged exactly twice
+PHONE = 4.4  # inches: what is wider gets a second drawing for narrow screens, see :func:`vidlib.viz.show`
 
 
 @contextlib.contextmanager
@@ -107,6 +108,18 @@ def as_clip_batch(videos: Any, name: str = "clips") -> np.ndarray:
             f"{name} has clips of shapes {sorted({c.shape for c in clips})} as (T, H, W), expected one shape for all."
         )
     return np.stack(clips)
+
+
+def as_numbers(name: str, values: Any) -> np.ndarray:
+    """Any tensor or nested list of numbers as a float array.
+
+    Raises:
+        ValueError: it holds no numbers.
+    """
+    try:
+        return torch.as_tensor(values).detach().cpu().double().numpy()
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise ValueError(f"{name} is {kind_of(values)}, expected an array of numbers.") from error
 
 
 def without_colour(frames: np.ndarray) -> np.ndarray:
