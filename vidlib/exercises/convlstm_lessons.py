@@ -366,13 +366,13 @@ QUESTIONS: tuple[Question, ...] = (
         choices=("higher", "lower"),
     ),
     Question(
+        "whole_places", "By how many pixels must a clip move so that maps with patch 8 move with it?", unit="pixels"
+    ),
+    Question(
         "which_waits",
         "Which of the two convolutions has to wait for the step before?",
         choices=("input-to-state", "state-to-state"),
         answer="state-to-state: it reads H, which the step before has just made. The input is there from the start.",
-    ),
-    Question(
-        "whole_places", "By how many pixels must a clip move so that maps with patch 8 move with it?", unit="pixels"
     ),
     Question(
         "too_slow",
