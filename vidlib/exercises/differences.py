@@ -132,7 +132,7 @@ def _numbers(found: Any, expected: Any, tolerance: float, what: str, secret: boo
     if secret:
         way = "" if isinstance(came, bool) else ": too small" if came < right else ": too large" if came > right else ""
         return f"{what}{place} is {came:.6g}{way}" if way else f"{what}{place} is {came}, and that is not it"
-    if f"{came:.6g}" != f"{right:.6g}":
+    if not isinstance(right, bool) and f"{came:.6g}" != f"{right:.6g}":
         came, right = f"{came:.6g}", f"{right:.6g}"
     return f"{what}{place} is {came}, expected {right}"
 
