@@ -39,11 +39,42 @@ def count_windows(steps, chunk):
     return calls
 
 
+def attention_by_einsum(q, k, v):
+    weights = torch.einsum("bqd,bkd->bqk", q, k).div(q.shape[-1] ** 0.5).exp()
+    return torch.einsum("bqk,bkv->bqv", weights / weights.sum(-1, keepdim=True), v)
+
+
+def rotate_as_complex(vectors, places, speeds):
+    turned = torch.view_as_complex(vectors.unflatten(1, (-1, 2))) * torch.exp(1j * places[:, None] * speeds)
+    return torch.view_as_real(turned).flatten(1)
+
+
 RIGHT = {
+    "attention_by_hand": [attention_by_einsum, F.scaled_dot_product_attention],
+    "rotate_pairs": [rotate_as_complex],
+    "attention_cost": [lambda t, n, w: (2 * w * (t * n) ** 2, 2 * w * t * n * t + 2 * w * t * n * n)],
     "patchify": [patchify_by_slices, patchify_by_unshuffle],
     "rollout_windows": [count_windows, lambda steps, chunk: (steps + chunk - 1) // chunk],
 }
 MISTAKES = {
+    "attention_by_hand": [
+        (lambda q, k, v: (q @ k.mT).softmax(-1) @ v, "not divided by the root of d"),
+        (lambda q, k, v: (q @ k.mT / q.shape[-1]).softmax(-1) @ v, "by its root"),
+        (lambda q, k, v: (q @ k.mT / q.shape[-1] ** 0.5).softmax(-2) @ v, "over the queries"),
+        (lambda q, k, v: (q @ k.mT / q.shape[-1] ** 0.5).softmax(-1), "has shape (1, 2, 3), expected (1, 2, 2)"),
+    ],
+    "rotate_pairs": [
+        (lambda x, p, s: rotate_as_complex(x, -p, s), "turn the other way"),
+        (lambda x, p, s: x, "nothing is turned"),
+        (lambda x, p, s: rotate_as_complex(x, p, s)[0], "has shape"),
+        (lambda x, p, s: torch.view_as_complex(x.unflatten(1, (-1, 2))), "rotate_pairs("),
+    ],
+    "attention_cost": [
+        (lambda t, n, w: ((t * n) ** 2 * w, t * n * (t + n) * w), "only half is counted"),
+        (lambda t, n, w: (2 * (t * n) ** 2, 2 * t * n * (t + n)), "costs width"),
+        (lambda t, n, w: (2 * t * n * t * n * w, 2 * (t + n) ** 2 * w), "tokens that ask"),
+        (lambda t, n, w: (2 * t * n * (t + n) * w, 2 * (t * n) ** 2 * w), "attention_cost(2, 3, 5)"),
+    ],
     "patchify": [
         (channel_first, "patchify(tensor (2, 3, 2, 4, 6), 2) at index (0, 0, 0, 1) is 1, expected 24"),
         (channel_first, "inside a token the channel comes last"),

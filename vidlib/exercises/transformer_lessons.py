@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 
 from vidlib.exercises.checking import Exercise, Slip
@@ -43,7 +45,124 @@ def rollout_windows(steps: int, chunk: int) -> int:
     return -(-steps // chunk)  # rounded up, in whole numbers
 
 
+def attention_by_hand(queries: torch.Tensor, keys: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
+    """(B, Q, d), (B, K, d), (B, K, v) to (B, Q, v): softmax(Q Kᵀ / √d) V, Vaswani et al. 2017, equation 1."""
+    scores = queries @ keys.mT / queries.shape[-1] ** 0.5  # (B, Q, K)
+    weights = scores.softmax(dim=-1)  # for each query the weights of all keys sum to 1
+    return weights @ values
+
+
+def _attention_inputs() -> dict[str, tuple]:
+    random = torch.Generator().manual_seed(0)
+    draw = partial(torch.randn, generator=random)
+    return {
+        "two queries, three keys": (draw(1, 2, 4), draw(1, 3, 4), draw(1, 3, 2)),
+        "two clips": (draw(2, 5, 8), draw(2, 5, 8), draw(2, 5, 8)),
+    }
+
+
+def _attention(scale, axis: int):
+    """Attention with another scale, or with a softmax over another axis."""
+
+    def wrong(queries: torch.Tensor, keys: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
+        return (queries @ keys.mT / scale(queries.shape[-1])).softmax(dim=axis) @ values
+
+    return wrong
+
+
+def rotate_pairs(vectors: torch.Tensor, places: torch.Tensor, speeds: torch.Tensor) -> torch.Tensor:
+    """(N, 2m), (N,), (m,) to (N, 2m): pair i, the numbers 2i and 2i + 1, turned by place * speed i (Su et al. 2021)."""
+    angles = places[:, None] * speeds  # (N, m), radians
+    first, second = vectors[:, 0::2], vectors[:, 1::2]
+    turned = first * angles.cos() - second * angles.sin(), first * angles.sin() + second * angles.cos()
+    return torch.stack(turned, dim=-1).flatten(1)
+
+
+def _rotation_inputs() -> dict[str, tuple]:
+    random = torch.Generator().manual_seed(1)
+    vectors = torch.randn(5, 4, generator=random)
+    return {
+        "one pair, a quarter turn": (torch.tensor([[1.0, 0.0]]), torch.tensor([1.0]), torch.tensor([torch.pi / 2])),
+        "two pairs, two speeds": (vectors, torch.arange(5.0), torch.tensor([1.0, 0.1])),
+    }
+
+
+def _turned_the_other_way(vectors: torch.Tensor, places: torch.Tensor, speeds: torch.Tensor) -> torch.Tensor:
+    return rotate_pairs(vectors, -places, speeds)
+
+
+def _turned_in_halves(vectors: torch.Tensor, places: torch.Tensor, speeds: torch.Tensor) -> torch.Tensor:
+    angles = places[:, None] * speeds
+    first, second = vectors.chunk(2, dim=-1)
+    return torch.cat(
+        (first * angles.cos() - second * angles.sin(), first * angles.sin() + second * angles.cos()), dim=-1
+    )
+
+
+def attention_cost(frames: int, patches: int, width: int) -> tuple[int, int]:
+    """Multiply–adds of scores and weighted sums in one layer: all tokens at once, and in turns over time and space."""
+    tokens = frames * patches
+    together = 2 * tokens * tokens * width  # each token meets every token, once for its score, once for its value
+    in_turns = 2 * tokens * (frames + patches) * width  # its own past and future, then its own frame
+    return together, in_turns
+
+
 EXERCISES = (
+    Exercise(
+        name="attention_by_hand",
+        goal="Attention from matrix products and a softmax: scores, weights, weighted sum.",
+        reference=attention_by_hand,
+        inputs=_attention_inputs,
+        hints=(
+            "Three steps: a score per pair of query and key, weights that sum to 1, a weighted sum.",
+            "The scores are `queries @ keys.mT`, of shape (B, Q, K), divided by the root of the vectors' length.",
+            "Each query shares out a weight of 1 among the keys: `softmax(dim=-1)`. Then `weights @ values`.",
+        ),
+        slips=(
+            Slip(_attention(lambda d: 1, -1), "the scores are not divided by the root of d"),
+            Slip(_attention(lambda d: d, -1), "the scores are divided by d, and should be by its root"),
+            Slip(_attention(lambda d: d**0.5, -2), "the weights sum to 1 over the queries, and should over the keys"),
+        ),
+        tolerance=1e-5,
+    ),
+    Exercise(
+        name="rotate_pairs",
+        goal="Turn each pair of numbers in a vector by its place times the speed of the pair.",
+        reference=rotate_pairs,
+        inputs=_rotation_inputs,
+        hints=(
+            "Two neighbouring numbers are a point in a plane; its angle grows with the place.",
+            "All angles: `places[:, None] * speeds`, of shape (N, m). The pairs: `vectors[:, 0::2]`, `[:, 1::2]`.",
+            "(x, y) becomes (x cos - y sin, x sin + y cos); `stack(..., dim=-1).flatten(1)` joins the pairs.",
+        ),
+        slips=(
+            Slip(_turned_the_other_way, "the pairs turn the other way: look at the sign of the sine"),
+            Slip(_turned_in_halves, "a pair is two neighbours, 2i and 2i + 1, and here it is i and i + m"),
+            Slip(lambda vectors, places, speeds: vectors, "nothing is turned"),
+        ),
+        tolerance=1e-5,
+    ),
+    Exercise(
+        name="attention_cost",
+        goal="Multiply–adds of full and of factorised attention.",
+        reference=attention_cost,
+        inputs=lambda: [(2, 3, 5), (10, 64, 128), (1, 64, 8), (10, 1024, 128)],
+        hints=(
+            "A score is a product of two vectors of `width` numbers: `width` multiply–adds. A weighted value: as many.",
+            "All at once, each of the frames * patches tokens meets frames * patches tokens.",
+            "In turns a token meets `frames` tokens, then `patches` tokens: a sum, where before it was a product.",
+        ),
+        slips=(
+            Slip(lambda t, n, w: ((t * n) ** 2 * w, t * n * (t + n) * w), "only half is counted: scores and values"),
+            Slip(
+                lambda t, n, w: (2 * (t * n) ** 2, 2 * t * n * (t + n)), "a product of two vectors costs width, not 1"
+            ),
+            Slip(
+                lambda t, n, w: (2 * t * n * t * n * w, 2 * (t + n) ** 2 * w),
+                "in turns there are still frames times patches tokens that ask",
+            ),
+        ),
+    ),
     Exercise(
         name="patchify",
         goal="Cut a batch of frames into patches, each patch one token.",
