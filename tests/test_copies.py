@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import shutil
+import socket
 import subprocess
-import sys
+import time
 import urllib.error
 import urllib.request
 from pathlib import Path
@@ -162,56 +163,63 @@ def test_git_ignores_the_copies():
     assert git(badges.ROOT, "check-ignore", "work/01_data_visualization.ipynb")
 
 
-def test_lab_serves_the_course_and_opens_the_copies(course):
+class Started:
+    """What `lab` starts, without starting it. Ctrl-C comes twice before it ends."""
+
+    def __init__(self, command, **options):
+        Started.command, Started.options = command, options
+        self.returns = iter([KeyboardInterrupt, KeyboardInterrupt, 3])
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        pass
+
+    def wait(self):
+        if (found := next(self.returns)) is KeyboardInterrupt:
+            raise found
+        return found
+
+
+def test_an_interrupted_lab_is_left_to_jupyterlab(course, monkeypatch):
+    monkeypatch.setattr(copies.subprocess, "Popen", Started)
+    assert copies.open_lab() == 3
+
+
+def test_lab_serves_the_course_and_opens_the_copies(course, monkeypatch):
     """A file that a notebook links to by `../` is there, and the address that a browser opens leads to the copies."""
+    copies.update_copies()
     (course / "studies.md").write_text("a table")
-    options = ["--no-browser", "--allow-root", "--ServerApp.port=0", "--IdentityProvider.token=known"]
-    code = (
-        "import pathlib, sys; from vidlib.batch import run; run.NOTEBOOKS = pathlib.Path(sys.argv[1]); "
-        "from vidlib.__main__ import main; sys.exit(main(['lab', '--', *sys.argv[2:]]))"
-    )
-    command = [sys.executable, "-c", code, str(course / "notebooks"), *options]
-    with subprocess.Popen(command, cwd=badges.ROOT, stderr=subprocess.PIPE, text=True) as lab:
-        address = next(word for line in lab.stderr for word in line.split() if word.startswith("http://"))
-        server, _, opened = address.partition("?")[0].partition("/lab/")
-
-        def ask(path: str, method: str = "GET") -> bytes:
-            request = urllib.request.Request(server + path, method=method, headers={"Authorization": "token known"})
-            with urllib.request.urlopen(request, timeout=60) as answer:
-                return answer.read()
-
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
+    with monkeypatch.context() as patch:
+        patch.setattr(copies.subprocess, "Popen", Started)
+        copies.open_lab(["--no-browser", "--allow-root", f"--port={port}", "--IdentityProvider.token=known"])
+    with subprocess.Popen(Started.command, **Started.options, stderr=subprocess.PIPE, text=True) as lab:
         try:
+            address = next(word for line in lab.stderr for word in line.split() if word.startswith("http://"))
+            server, _, opened = address.partition("?")[0].partition("/lab/")
             assert opened == "tree/work"
-            assert json.loads(ask("/api/contents/studies.md"))["content"] == "a table"
-            names = {entry["name"] for entry in json.loads(ask("/api/contents/work"))["content"]}
-            assert names == {"01_data.ipynb", "02_model.ipynb"}
+            assert json.loads(answer(f"{server}/api/contents/studies.md"))["content"] == "a table"
+            found = json.loads(answer(f"{server}/api/contents/work"))["content"]
+            assert {entry["name"] for entry in found} == {"01_data.ipynb", "02_model.ipynb"}
             with pytest.raises(urllib.error.HTTPError):
-                ask("/api/contents/gone.md")
+                answer(f"{server}/api/contents/gone.md")
         finally:
-            ask("/api/shutdown", "POST")
-            lab.communicate(timeout=60)  # reads on: a server whose words nobody takes does not come to its end
-    assert lab.returncode == 0
+            lab.kill()
 
 
-def test_an_interrupted_lab_is_left_to_jupyterlab(monkeypatch, course):
-    class Server:
-        """Gets Ctrl-C twice before it ends."""
-
-        returns = iter([KeyboardInterrupt, KeyboardInterrupt, 3])
-
-        def __init__(self, command, **_):
-            assert command[:3] == [sys.executable, "-m", "jupyterlab"] and command[-1] == "--port=9999"
-
-        def __enter__(self):
-            return self
-
-        def __exit__(self, *_):
-            pass
-
-        def wait(self):
-            if (found := next(self.returns)) is KeyboardInterrupt:
-                raise found
-            return found
-
-    monkeypatch.setattr(copies.subprocess, "Popen", Server)
-    assert copies.open_lab(["--port=9999"]) == 3
+def answer(address: str) -> bytes:
+    """What the server says; it names its address a moment before it listens there."""
+    request = urllib.request.Request(address, headers={"Authorization": "token known"})
+    for patience in range(100, -1, -1):
+        try:
+            with urllib.request.urlopen(request, timeout=60) as found:
+                return found.read()
+        except urllib.error.HTTPError:
+            raise
+        except urllib.error.URLError:
+            if not patience:
+                raise
+            time.sleep(0.1)
