@@ -24,7 +24,7 @@ help:
 	@touch $@
 
 .venv/.dev: .venv/.course
-	$(PIP) -e ".[dev,scale]"
+	$(PIP) -e ".[dev,scale,site]"
 	@touch $@
 
 .venv/.site: .venv/.course
@@ -41,6 +41,8 @@ lab: .venv/.course
 test: export VIDLIB_RUNS := $(CURDIR)/.smoke/runs
 test: export OMP_NUM_THREADS := 1
 test: .venv/.dev
+	@# A browser for the pages, where it can be had; without one their test says that it is skipped.
+	@command -v chromium >/dev/null || { test "$$(id -u)" = 0 && timeout 300 sh -c "apt-get update && apt-get install -y --no-install-recommends chromium"; } >/dev/null 2>&1 || true
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
 	rm -rf .smoke
@@ -51,6 +53,8 @@ test: .venv/.dev
 bench: .venv/.dev
 	$(PY) -m benchmarks
 
+# A warning, such as a link that leads nowhere, stops it. Nothing is executed.
 site: .venv/.site
-	$(PY) -m sphinx -q -b html -c site . _site
-	@echo "Pages: _site/site/index.html"
+	rm -rf _site build/doctrees
+	$(PY) -m sphinx -q -W --keep-going -b html -d build/doctrees -c site . _site
+	@echo "Pages: _site/index.html"

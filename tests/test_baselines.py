@@ -5,7 +5,7 @@ import json
 import pytest
 import torch
 
-from vidlib.baselines import AllBlack, ConstantVelocity, CopyLast, PhysicsOracle
+from vidlib.baselines import TOLD, AllBlack, ConstantVelocity, CopyLast, IdealObserver, PhysicsOracle, baseline
 from vidlib.iterative import rollout
 from vidlib.metrics import evaluate
 from vidlib.moving_mnist import MovingMNIST
@@ -108,3 +108,54 @@ def test_the_oracle_says_what_it_was_not_told():
     known = clips.batch([0]).float()[:, :10] / 255
     with pytest.raises(ValueError, match=r"past\[1\] is not the beginning of one of the 3 clips"):
         PhysicsOracle(clips)(torch.cat([known, 1 - known]))
+
+
+def test_the_ideal_observer_is_better_than_whoever_knows_less_and_worse_than_the_oracle():
+    clips = MovingMNIST(8, digits="builtin", split="test", seed=3)
+    models = (baseline(name, clips) for name in ("oracle", "ideal-observer", "constant-velocity", "copy-last"))
+    oracle, ideal, flying, copied = (evaluate(model, clips, progress=False).per_frame["mse"] for model in models)
+    assert (oracle <= ideal).all() and ideal[0] < ideal[-1]
+    assert 3 * ideal.mean() < flying.mean() < copied.mean()
+
+
+def test_the_ideal_observer_looks_at_no_frame_that_comes():
+    """Clips whose pasts are the same and whose futures part have the same mean, and no single future is it."""
+    clips = MovingMNIST(6, digits="builtin", split="test", seed=3)
+    shorter = MovingMNIST(6, digits="builtin", split="test", seed=3, frames=10)
+    past = shorter.batch(range(6)).float() / 255
+    told = IdealObserver(clips)(past)
+    assert torch.equal(IdealObserver(shorter)(past), told)
+    assert (told - clips.batch(range(6))[:, 10:] / 255).abs().amax((1, 2, 3, 4)).min() > 0.01
+
+
+def test_the_ideal_observer_answers_alone_as_in_a_batch_and_every_time():
+    clips = MovingMNIST(5, digits="builtin", split="test", seed=4, n_digits=3)
+    past = clips.batch(range(5)).double()[:, :10] / 255
+    model = IdealObserver(clips, horizon=13)
+    together = model(past)
+    assert together.shape == (5, 13, 1, 64, 64) and together.dtype == torch.float64
+    assert torch.equal(together[[3, 1]], IdealObserver(clips, horizon=13)(past[[3, 1]]))
+    assert together.min() >= 0 and together.max() <= 1 + 1e-12
+
+
+class _Mirrored(MovingMNIST):
+    """A set by another rule."""
+
+
+@pytest.mark.parametrize("told", TOLD.values())
+def test_who_is_told_clips_says_which_it_can_be_told(told):
+    with pytest.raises(ValueError, match="clips is a Tensor, expected a MovingMNIST"):
+        told(torch.zeros(2, 20, 1, 64, 64, dtype=torch.uint8))
+    with pytest.raises(ValueError, match="clips is a _Mirrored, expected a MovingMNIST, whose rules"):
+        told(_Mirrored(2, digits="builtin"))
+    clips = MovingMNIST(3, digits="builtin", split="test", seed=3)
+    with pytest.raises(ValueError, match=r"past\[0\] is not the beginning of one of the 3 clips"):
+        rollout(told(clips), torch.zeros(1, 10, 1, 64, 64), 20)
+
+
+def test_a_baseline_by_its_name():
+    clips = MovingMNIST(3, digits="builtin", split="test", seed=3)
+    assert isinstance(baseline("oracle", clips, 4), PhysicsOracle)
+    assert baseline("copy-last", clips, 4, past=3).config == {"horizon": 4, "past": 3}
+    with pytest.raises(ValueError, match="did you mean 'ideal-observer'"):
+        baseline("ideal", clips)

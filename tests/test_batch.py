@@ -502,19 +502,6 @@ def test_a_running_notebook_is_checked_as_a_batch_run_is():
         parameters.check_notebook({"SEED": -1})
 
 
-def test_a_profile_serves_every_notebook(tmp_path):
-    (tmp_path / "smoke.yaml").write_text("# seconds\nEPOCHS: 1\nFRAMES: 12\n")
-    cell = "# Parameters\nEPOCHS = 1\nFRAMES = 12\n"
-    parameters.check_notebook(running(cell, EPOCHS=1, FRAMES=12), tmp_path)
-    for place in (None, tmp_path / "elsewhere"):
-        with pytest.raises(ValueError, match="unknown parameter 'FRAMES'"):
-            parameters.check_notebook(running(cell, EPOCHS=1, FRAMES=12), place)
-    with pytest.raises(ValueError, match="EPOCHS is 0"):
-        parameters.check_notebook(running("# Parameters\nEPOCHS = 0\nFRAMES = 12\n", EPOCHS=0, FRAMES=12), tmp_path)
-    with pytest.raises(ValueError, match="unknown parameter 'FRAME' "):
-        parameters.check_notebook(running("# Parameters\nFRAME = 12\n", FRAME=12), tmp_path)
-
-
 def test_papermill_by_itself_is_checked_in_the_set_up_call(tmp_path, monkeypatch):
     import papermill
 

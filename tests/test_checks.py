@@ -20,7 +20,7 @@ import torch
 from matplotlib.figure import Figure
 
 from vidlib import metrics, viz
-from vidlib.baselines import AllBlack, ConstantVelocity, CopyLast, PhysicsOracle
+from vidlib.baselines import AllBlack, ConstantVelocity, CopyLast, IdealObserver, PhysicsOracle
 from vidlib.checks import check_choice, check_counts, check_flags, check_kind, check_mapping, check_numbers, check_path
 from vidlib.iterative import rollout
 from vidlib.machine import THREADS_VARIABLE, choose_device, fast_precision, has_compiler, use_threads
@@ -213,11 +213,14 @@ DOORS: dict[str, tuple[Callable, dict[str, Any], dict[str, tuple]]] = {
         {"past": VIDEO.repeat(1, 2, 1, 1, 1)},
         {"past": TENSOR},
     ),
-    "PhysicsOracle": (
-        PhysicsOracle,
-        {"clips": MovingMNIST(2, digits="builtin")},
-        {"clips": (*SET, CLIPS), "horizon": COUNT, "past": COUNT},
-    ),
+    **{
+        told.__name__: (
+            told,
+            {"clips": MovingMNIST(2, digits="builtin")},
+            {"clips": (*SET, CLIPS), "horizon": COUNT, "past": COUNT},
+        )
+        for told in (IdealObserver, PhysicsOracle)
+    },
     "evaluate": (
         evaluate,
         {"model": CopyLast(2, 2), "clips": CLIPS, "past": 2, "horizon": 2, "progress": False},

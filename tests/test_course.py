@@ -20,7 +20,9 @@ from vidlib import course, viz, weights
 from vidlib.baselines import AllBlack, CopyLast
 from vidlib.digits import data_folder, load_digits
 from vidlib.metrics import evaluate
+from vidlib.models.registry import MODELS
 from vidlib.moving_mnist import MovingMNIST
+from vidlib.recipes import PROFILES, notebook_numbers, recipe
 
 
 @pytest.fixture(autouse=True)
@@ -60,6 +62,47 @@ def test_setup_says_what_is_used(capsys):
     assert len(MovingMNIST(2, digits=here.digits, split="test")[0]) == 20  # what a notebook does with it
 
 
+PARAMETERS = "EPOCHS: int = None\nTRAIN_SEQUENCES: int = None\nBATCH_SIZE: int = None\nTEST_SEQUENCES: int = None"
+
+
+def running(monkeypatch, **names):
+    """The names of a notebook whose parameter cell has run, for the set-up call to find."""
+    names = {
+        "In": ["", PARAMETERS],
+        **dict.fromkeys(("EPOCHS", "TRAIN_SEQUENCES", "BATCH_SIZE", "TEST_SEQUENCES")),
+        **names,
+    }
+    monkeypatch.setattr(course, "get_ipython", lambda: SimpleNamespace(user_ns=names))
+    return names
+
+
+@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("profile", PROFILES)
+def test_a_number_that_is_none_is_the_profiles_and_is_shown(monkeypatch, capsys, profile, model):
+    names = running(monkeypatch, EPOCHS=9)
+    course.setup(profile, digits="builtin", trains=model)
+    spent = recipe(model, profile)
+    assert names["EPOCHS"] == 9
+    assert (names["TRAIN_SEQUENCES"], names["BATCH_SIZE"]) == (spent.clips_per_epoch, spent.batch_size)
+    assert names["TEST_SEQUENCES"] == notebook_numbers(profile)["TEST_SEQUENCES"]
+    said = dict(line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines())
+    assert {name: said[name] for name in names if name != "In"} == {n: str(v) for n, v in names.items() if n != "In"}
+    assert "CHUNKS" not in names  # a parameter of other notebooks
+
+
+def test_a_number_that_does_not_go_with_the_profiles_changes_nothing(monkeypatch):
+    names = running(monkeypatch, BATCH_SIZE=9)
+    with pytest.raises(ValueError, match="BATCH_SIZE is 9 and TRAIN_SEQUENCES is 8, expected at least one batch"):
+        course.setup("smoke", digits="builtin", trains="convlstm")
+    assert names["EPOCHS"] is None
+
+
+def test_a_profile_means_the_same_numbers_whoever_asks():
+    for profile in PROFILES:
+        assert notebook_numbers(profile).keys() == notebook_numbers("smoke").keys()
+        assert notebook_numbers(profile).items() <= notebook_numbers(profile, "convlstm").items()
+
+
 def test_setup_seeds_all_three():
     draws = []
     for seed in (5, 5, 6):
@@ -92,6 +135,7 @@ def test_threads_come_from_the_argument_or_the_environment(monkeypatch):
         ({"seed": -1}, "seed is -1, expected a whole number from 0"),
         ({"seed": True}, "seed is True"),
         ({"seed": 1.0}, "seed is 1.0"),
+        ({"trains": "resnet"}, "model is 'resnet'"),
         ({"seed": None}, "seed is None"),
         ({"seed": "1"}, "seed is '1'"),
         ({"seed": 2**32}, "seed is 4294967296"),

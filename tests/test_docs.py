@@ -15,7 +15,11 @@ import badges
 import notebook_form
 
 ROOT = badges.ROOT
-PAGES = [*sorted(ROOT.glob("*.md")), *sorted(ROOT.glob("studies/*.md")), *sorted(ROOT.glob("notebooks/*.ipynb"))]
+PAGES = [
+    path
+    for pattern in ("*.md", "docs/*.md", "studies/*.md", "notebooks/*.ipynb")
+    for path in sorted(ROOT.glob(pattern))
+]
 _NOT_FOR_READERS = {"jupyterlab", "nbval"}  # the package itself needs neither
 
 

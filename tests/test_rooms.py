@@ -25,16 +25,19 @@ FLOORS = (
     # clips
     "digits",
     "moving_mnist own_videos",
+    "flights",
     # models, baselines, drawing, what a loss sees
     "models/* baselines backbones viz/style",
     "models/registry perceptual digit_network viz/figures viz/animations viz/show",
     "viz/widgets iterative muon",
     "viz",
     # training, metrics, weights
-    "training metrics weights",
+    "training metrics weights exercises/differences",
     # a run, a lesson, a batch
+    "exercises/slips exercises/demands exercises/questions",
     "recipes exercises/checking comparison lab/*",
-    "exercises/lessons runs",
+    "exercises/*_lessons runs",
+    "exercises/lessons",
     "exercises/grading course live batch/run",
     "batch/sweep batch/authoring batch/copies",
     "__main__",

@@ -471,7 +471,7 @@ def test_damaged_files_never_go_on_silently(tmp_path, monkeypatch):
     rng = random.Random(0)
 
     def start_from(source):
-        return lambda folder: runs._load_start(build(chosen), str(folder / source) if source else str(folder), 1)
+        return lambda folder: runs.load_start(build(chosen), str(folder / source) if source else str(folder), 1)
 
     def load(folder):
         return load_model(folder / "model.safetensors").state_dict()

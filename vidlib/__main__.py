@@ -166,7 +166,7 @@ def _score(options: argparse.Namespace) -> None:
     check_counts(clips=options.clips)
 
     from vidlib import metrics
-    from vidlib.baselines import BASELINES, BESIDE_SCORES
+    from vidlib.baselines import BASELINES, BESIDE_SCORES, TOLD, baseline
     from vidlib.files import atomic_write, user_path
     from vidlib.machine import choose_device, use_threads
     from vidlib.moving_mnist import test_clips
@@ -174,9 +174,11 @@ def _score(options: argparse.Namespace) -> None:
 
     use_threads()
     device = choose_device(options.device)
-    models = {name: BASELINES[name]() for name in BESIDE_SCORES}
-    models |= {name: BASELINES[name]() if name in BASELINES else load_trained(name) for name in options.models}
     clips = test_clips(options.digits, options.clips)
+    models = {
+        name: baseline(name, clips) if name in (*BASELINES, *TOLD) else load_trained(name)
+        for name in (*BESIDE_SCORES, *options.models)
+    }
     scores = {name: metrics.evaluate(model, clips, device=device) for name, model in models.items()}
     try:
         if options.json:

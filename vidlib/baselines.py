@@ -13,7 +13,8 @@ import torch
 from skimage.measure import label
 from torch import Tensor, nn
 
-from vidlib.checks import check_counts, check_kind
+from vidlib.checks import check_choice, check_counts, kind_of
+from vidlib.flights import corner_chances, expected_frames, flights
 from vidlib.moving_mnist import MovingMNIST
 from vidlib.video import check_video, float_batch
 
@@ -88,10 +89,8 @@ class ConstantVelocity(_Baseline):
         return future
 
 
-class PhysicsOracle(_Baseline):
-    """Knows everything: it is told which clip it looks at, and continues it by the rules. Its error is 0.
-
-    That a perfect score exists shows that the future of these clips is certain: what a model gets wrong is not chance.
+class _Told(_Baseline):
+    """A baseline that is told which clips it will see, and finds the one whose past it is shown.
 
     Args:
         clips: the clips on which it will be asked.
@@ -103,14 +102,16 @@ class PhysicsOracle(_Baseline):
 
     def __init__(self, clips: MovingMNIST, horizon: int = 10, past: int = 10) -> None:
         super().__init__(horizon, past)
-        check_kind(MovingMNIST, "a MovingMNIST, whose rules the oracle knows", clips=clips)
+        if type(clips) is not MovingMNIST:  # a set of another rule is one of another kind
+            raise ValueError(f"clips is {kind_of(clips)}, expected a MovingMNIST, whose rules this baseline knows.")
         # the same clips, as long as they are asked for
         self.clips = MovingMNIST(
             len(clips), digits=clips.digits, seed=clips.seed, n_digits=clips.n_digits, frames=past + horizon
         )
         self._index: dict[bytes, int] = {}
 
-    def forward(self, past: Tensor) -> Tensor:
+    def _which(self, past: Tensor) -> list[int]:
+        """The numbers of the clips that begin so."""
         check_video(past, "past", frames=self.past, channels=None)
         if not self._index:
             for start in range(0, len(self.clips), 500):
@@ -121,9 +122,54 @@ class PhysicsOracle(_Baseline):
         if None in found:
             raise ValueError(
                 f"past[{found.index(None)}] is not the beginning of one of the {len(self.clips):,} clips that the "
-                "oracle was told: give it the set on which it is asked."
+                f"{self.NAME} was told: give it the set on which it is asked, and the whole horizon in one prediction."
             )
-        return float_batch(self.clips, found, self.past + self.horizon)[:, self.past :].to(past)
+        return found
+
+
+class IdealObserver(_Told):
+    """Knows all that ten frames can tell, and nothing more: no model has a smaller expected MSE.
+
+    It is told the digits and their whole-pixel corners in the past frames, nothing of what comes, and averages the
+    future over all flights that agree with them (:mod:`vidlib.flights`). Its error is what nobody could know: what is
+    left of a model's MSE above it is the model's own. The mean is blurred where flights part.
+
+    Arguments, shapes and errors as for :class:`PhysicsOracle`.
+    """
+
+    NAME = "ideal observer"
+
+    def forward(self, past: Tensor) -> Tensor:
+        found = self._which(past)
+        digits, positions, _ = self.clips.trajectories(found)
+        future = [
+            expected_frames(
+                self.clips.digits.images[chosen],
+                np.stack([corner_chances(flights(path), self.past, self.past + self.horizon) for path in paths]),
+            )
+            for chosen, paths in zip(digits, positions[:, :, : self.past], strict=True)
+        ]
+        return torch.from_numpy(np.stack(future)[:, :, None]).to(past)
+
+
+class PhysicsOracle(_Told):
+    """Knows everything: it is told which clip it looks at, and continues it by the rules. Its error is 0.
+
+    That a perfect score exists shows that the future of these clips is certain once the flights are known to the last
+    digit. Ten frames of whole pixels don't tell them so exactly: see :class:`IdealObserver`.
+
+    Args:
+        clips: the clips on which it will be asked.
+        horizon, past: frames to predict and to look at.
+
+    ``(B, past, 1, 64, 64)`` to ``(B, horizon, 1, 64, 64)``; a wrong video, or one that is not the beginning of a clip
+    of ``clips``, is a ValueError.
+    """
+
+    NAME = "oracle"
+
+    def forward(self, past: Tensor) -> Tensor:
+        return float_batch(self.clips, self._which(past), self.past + self.horizon)[:, self.past :].to(past)
 
 
 BASELINES: dict[str, type[nn.Module]] = {
@@ -131,7 +177,21 @@ BASELINES: dict[str, type[nn.Module]] = {
     "all-black": AllBlack,
     "constant-velocity": ConstantVelocity,
 }
+TOLD: dict[str, type[nn.Module]] = {  # what they know comes from the clips themselves
+    "ideal-observer": IdealObserver,
+    "oracle": PhysicsOracle,
+}
 BESIDE_SCORES = ("copy-last", "all-black")  # cheap enough to stand beside every score
+
+
+def baseline(name: str, clips: MovingMNIST, horizon: int = 10, past: int = 10) -> nn.Module:
+    """Any baseline by its name in :data:`BASELINES` or :data:`TOLD`, for these clips.
+
+    Raises:
+        ValueError: no such baseline, or clips of another kind where it has to be told them.
+    """
+    check_choice([*BASELINES, *TOLD], name=name)
+    return TOLD[name](clips, horizon, past) if name in TOLD else BASELINES[name](horizon, past)
 
 
 def _velocity(frames: np.ndarray, pixels: np.ndarray, values: np.ndarray) -> np.ndarray:

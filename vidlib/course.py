@@ -18,16 +18,27 @@ import torch
 from IPython import get_ipython
 
 from vidlib import viz
-from vidlib.checks import check_choice, check_counts, check_texts
+from vidlib.checks import check_counts, check_texts
 from vidlib.digits import SPLITS, describe, load_digits
-from vidlib.exercises.lessons import check
+from vidlib.exercises.lessons import check, compare, guess, hint, reveal, solution
 from vidlib.files import atomic_write, user_path
 from vidlib.machine import choose_device, device_name, use_threads
 from vidlib.parameters import check_notebook
-from vidlib.recipes import PROFILES
+from vidlib.recipes import PROFILES, notebook_numbers
 from vidlib.weights import model_card, package_version
 
-__all__ = ["PROFILES", "Course", "check", "project_root", "setup"]
+__all__ = [
+    "PROFILES",
+    "Course",
+    "check",
+    "compare",
+    "guess",
+    "hint",
+    "project_root",
+    "reveal",
+    "setup",
+    "solution",
+]
 
 _HARMLESS = (  # warnings that a learner can do nothing about
     "IProgress not found",  # tqdm then draws a plain bar
@@ -112,8 +123,12 @@ def setup(
     seed: int = 0,
     threads: int | None = None,
     gifs: str | Path | None = None,
+    trains: str = "",
 ) -> Course:
     """Make a notebook ready: seeds, threads, figure style; say on screen which digits and device are used.
+
+    A parameter of the notebook that is ``None`` takes the profile's number, which is shown too: see
+    :func:`vidlib.recipes.notebook_numbers`.
 
     Args:
         profile: ``"smoke"`` (seconds), ``"laptop"`` (minutes) or ``"full"`` (a GPU).
@@ -122,6 +137,7 @@ def setup(
         threads: at most so many CPU threads for torch; ``$VIDLIB_THREADS`` where not given. torch itself keeps to
             ``$OMP_NUM_THREADS``.
         gifs: folder for GIFs; ``$VIDLIB_GIFS`` where not given, else ``gifs`` under the runs.
+        trains: the model that the notebook trains, whose recipe knows ``EPOCHS`` and the like.
 
     A relative ``gifs``, ``$VIDLIB_GIFS``, ``$VIDLIB_RUNS`` or ``$VIDLIB_DATA`` starts at the folder of the course,
     because a notebook works in a folder below it: ``"datavisualization"`` rebuilds the GIFs that are shown there.
@@ -132,9 +148,14 @@ def setup(
         OSError, RuntimeError: as :func:`vidlib.digits.load_digits`.
     """
     root = project_root()
-    # whatever papermill has put into the notebook
-    check_notebook(getattr(get_ipython(), "user_ns", {}), root / "notebooks" / "profiles")
-    check_choice(PROFILES, profile=profile)
+    names = getattr(get_ipython(), "user_ns", {})
+    check_notebook(names)  # whatever papermill has put into it
+    numbers = {
+        name: number if names[name] is None else names[name]
+        for name, number in notebook_numbers(profile, trains).items()
+        if name in names
+    }
+    check_notebook({**names, **numbers})  # and whether it goes with the profile's numbers
     check_counts(0, highest=2**32 - 1, seed=seed)
     use_threads(threads)
     runs = _in_course(root, os.environ.get("VIDLIB_RUNS") or "runs")
@@ -152,7 +173,9 @@ def setup(
 
     device = choose_device()
     note = f" ({found.note})" if found.note else ""
-    _print_facts({"profile": profile, "digits": describe(found) + note, "device": device_name(device), **_versions()})
+    facts = {"profile": profile, "digits": describe(found) + note, "device": device_name(device), **_versions()}
+    _print_facts(facts | numbers)
+    names.update(numbers)
     return Course(profile, found.source, device, root, runs, gif_folder)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import re
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from functools import partial
@@ -30,7 +29,7 @@ class Declared(NamedTuple):
 def check_parameters(declared: Mapping[str, Declared], given: Mapping[str, Any], place: str) -> None:
     """Raise unless every given parameter is declared, has a value of its type, and one that is possible.
 
-    The default that a notebook declares is always possible.
+    The default that a notebook declares is always possible, ``EPOCHS: int = None`` too.
 
     Args:
         place: where they are declared, for the sentence, such as ``"02_convlstm.ipynb"``.
@@ -42,21 +41,21 @@ def check_parameters(declared: Mapping[str, Declared], given: Mapping[str, Any],
     for name, value in given.items():
         if name not in declared:
             raise ValueError(unknown(name, declared, place))
+        if type(value) is type(defaults[name]) and value == defaults[name]:
+            continue
         annotation, _, meaning = declared[name]
         if not fits(value, annotation):
             raise ValueError(_mistyped(name, value, annotation, meaning))
-        if type(value) is not type(defaults[name]) or value != defaults[name]:
-            _check_value(name, value, annotation)
-    _check_together({name: value for name, value in defaults.items() if value is not None} | dict(given), given)
+        _check_value(name, value, annotation)
+    _check_together(defaults | dict(given), given)
 
 
-def check_notebook(names: Mapping[str, Any], profiles: Path | None = None) -> None:
+def check_notebook(names: Mapping[str, Any]) -> None:
     """Check the parameters of a running notebook, whoever has changed them: papermill by itself checks none.
 
     Args:
         names: the notebook's ``globals()``. Its cells so far (``In``) say what it declares and what papermill has
             injected; where there are none, only parameters that are the same in every notebook are checked.
-        profiles: folder of YAML files that serve all notebooks: a parameter of theirs may be another notebook's.
 
     Raises:
         ValueError: as :func:`check_parameters`.
@@ -73,19 +72,11 @@ def check_notebook(names: Mapping[str, Any], profiles: Path | None = None) -> No
             }
         elif source.startswith("# Parameters"):  # as papermill begins the cell that it injects
             injected += [t.id for s in statements if isinstance(s, ast.Assign) for t in s.targets]
-    if any(name not in declared for name in injected):
-        injected = [name for name in injected if name in declared or name not in _names_in(profiles)]
     if declared:
         check_parameters(declared, {n: names[n] for n in {**declared, **dict.fromkeys(injected)} if n in names}, "here")
         return
     for name in _RULES.keys() & names.keys():
         _check_value(name, names[name], "")
-
-
-def _names_in(profiles: Path | None) -> set[str]:
-    """The parameters that the YAML files of a folder set, one to a line."""
-    files = profiles.glob("*.yaml") if profiles else ()
-    return {name for file in files for name in re.findall(r"^(\w+):", file.read_text(encoding="utf-8"), re.M)}
 
 
 def absolute_paths(parameters: Mapping[str, Any]) -> dict[str, Any]:
@@ -144,7 +135,8 @@ def _kind_rule(annotation: str) -> Callable[..., None]:
 def _check_together(values: Mapping[str, Any], given: Mapping[str, Any]) -> None:
     for clips in _TRAINED_ON:
         pair = {clips, "BATCH_SIZE"}
-        if pair <= values.keys() and pair & given.keys() and values["BATCH_SIZE"] > values[clips]:
+        known = all(values.get(name) is not None for name in pair)
+        if known and pair & given.keys() and values["BATCH_SIZE"] > values[clips]:
             raise ValueError(
                 f"BATCH_SIZE is {values['BATCH_SIZE']} and {clips} is {values[clips]}, "
                 "expected at least one batch in an epoch."

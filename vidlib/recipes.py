@@ -121,6 +121,34 @@ _OWN: Mapping[str, Mapping[str, dict[str, Any]]] = {
     },
 }  # fmt: skip
 
+# What the notebooks measure on, in their own names
+_MEASURED: Mapping[str, dict[str, Any]] = {
+    "smoke": {"TEST_SEQUENCES": 4, "FINE_TUNE_SEQUENCES": 8,
+              "CHUNKS": [5, 10], "ROLLOUT_FRAMES": 12, "ROLLOUT_SEQUENCES": 2},
+    "laptop": {"TEST_SEQUENCES": 200, "FINE_TUNE_SEQUENCES": 160,
+               "CHUNKS": [1, 2, 5, 10], "ROLLOUT_FRAMES": 20, "ROLLOUT_SEQUENCES": 16},
+    "full": {"TEST_SEQUENCES": 10_000, "FINE_TUNE_SEQUENCES": 10_000,
+             "CHUNKS": [1, 2, 5, 10], "ROLLOUT_FRAMES": 20, "ROLLOUT_SEQUENCES": 1_000},
+}  # fmt: skip
+
+
+def notebook_numbers(profile: str, trains: str = "") -> dict[str, Any]:
+    """What a notebook's parameters are at a profile where nobody has set them: ``{"TEST_SEQUENCES": 200, …}``.
+
+    Args:
+        trains: the model that the notebook trains, if any: ``EPOCHS``, ``TRAIN_SEQUENCES`` and ``BATCH_SIZE`` are
+            its recipe's.
+
+    Raises:
+        ValueError: an unknown profile or model.
+    """
+    check_choice(PROFILES, profile=profile)
+    if not trains:
+        return dict(_MEASURED[profile])
+    spent = recipe(trains, profile)
+    budget = {"EPOCHS": spent.epochs, "TRAIN_SEQUENCES": spent.clips_per_epoch, "BATCH_SIZE": spent.batch_size}
+    return budget | _MEASURED[profile]
+
 
 def recipe(name: str, profile: str = "laptop", **changes: Any) -> Recipe:
     """The recipe of a model at a profile, with single numbers changed.

@@ -81,7 +81,7 @@ def train(
     vgg_weights: str | Path | None = None,
     resume: bool = False,
     device: str | torch.device | None = None,
-    progress: bool = True,
+    progress: bool | type = True,
     on_epoch: Callable[[nn.Module, dict[str, float]], None] | None = None,
 ) -> tuple[nn.Module, History]:
     """Train a recipe; the weights end as ``out/model.safetensors``.
@@ -114,7 +114,7 @@ def train(
             raise ValueError(f"{out} began from {was!r}, this run from {recipe.start!r}: choose another folder.")
         facts = _went_on(found["facts"] or {}, recipe, training, device)
     else:
-        lineage = _load_start(model, recipe.start, recipe.seed) if recipe.start else Lineage()
+        lineage = load_start(model, recipe.start, recipe.seed) if recipe.start else Lineage()
         facts = _facts(recipe, training, device) | {"before": dataclasses.asdict(lineage)}
     history = fit(
         model,
@@ -247,7 +247,7 @@ def _with_weights(facts: Mapping[str, Any], tensors: Mapping[str, Tensor], where
     return model
 
 
-def _load_start(model: nn.Module, start: str, seed: int) -> Lineage:
+def load_start(model: nn.Module, start: str, seed: int) -> Lineage:
     """Copy weights into a fresh model; returns what they have behind them."""
     if user_path(start).is_dir():
         run = read_run(start)

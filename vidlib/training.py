@@ -26,6 +26,7 @@ from accelerate import Accelerator
 from accelerate.state import AcceleratorState, PartialState
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler, OneCycleLR
+from tqdm import tqdm as std_tqdm
 from tqdm.auto import tqdm
 
 from vidlib.checks import check_choice, check_counts, check_flags, check_numbers, did_you_mean
@@ -111,7 +112,7 @@ def fit(
     device: str | torch.device | None = None,
     compile: bool = False,
     resume: bool = False,
-    progress: bool = True,
+    progress: bool | type[tqdm] = True,
     on_epoch: Callable[[nn.Module, dict[str, float]], None] | None = None,
     facts: Mapping[str, Any] | None = None,
     **numbers: Any,
@@ -130,7 +131,7 @@ def fit(
         device: where to train; ``None`` is the accelerator of this machine, else the CPU.
         compile: whether to compile the model first.
         resume: go on from ``out/checkpoint.pt``; a new folder simply starts.
-        progress: whether to draw a bar.
+        progress: whether to draw a bar; or the kind of tqdm that draws it.
         on_epoch: called after each epoch with the averaged model and the row of the history.
         facts: JSON values to be kept with each checkpoint, and to stand in ``out/run.json``.
         numbers: single :class:`TrainSettings`, as in ``epochs=3, lr=2e-3``; stronger than ``settings``.
@@ -149,7 +150,9 @@ def fit(
     train, validation = as_clips(train, "the training set"), as_clips(validation, "the validation set")
     _check_arguments(model, train, validation, loss, on_epoch, facts)
     check_choice(PRECISIONS, precision=precision)
-    check_flags(compile=compile, resume=resume, progress=progress)
+    check_flags(compile=compile, resume=resume)
+    if not (isinstance(progress, type) and issubclass(progress, std_tqdm)):
+        check_flags(progress=progress)
     out, accelerator = user_path(out), _accelerator(precision, choose_device(device))
     with only_writer(out, "training") if accelerator.is_main_process else nullcontext():
         run = _Run(model, train, validation, loss, settings, accelerator, compile)
@@ -198,10 +201,11 @@ class _Run:
         self.facts: dict[str, Any] | None = None
         self.best: dict[str, Tensor] = {}
 
-    def bar(self, progress: bool) -> tqdm:
+    def bar(self, progress: bool | type[tqdm]) -> tqdm:
         """Counts clips from the first epoch to the last."""
         epoch = self.steps_per_epoch * self.clips_per_step
-        return tqdm(
+        kind = tqdm if isinstance(progress, bool) else progress
+        return kind(
             total=self.settings.epochs * epoch, initial=len(self.history) * epoch, unit=" clips", unit_scale=True,
             mininterval=1.0, disable=not (progress and self.accelerator.is_main_process),
         )  # fmt: skip

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
+import logging
 import os
 import re
 import time
@@ -209,7 +210,12 @@ def _dask_client(workers: int, scheduler: str | None) -> Iterator[Any]:
     threads = str(max(1, (os.cpu_count() or 1) // workers))
     with (
         environment("OMP_NUM_THREADS", os.environ.get("OMP_NUM_THREADS", threads)),
-        LocalCluster(n_workers=workers, threads_per_worker=1, dashboard_address=None) as cluster,
+        LocalCluster(
+            n_workers=workers,
+            threads_per_worker=1,
+            dashboard_address=None,
+            silence_logs=logging.CRITICAL,  # what fails is in the table; an interrupted sweep has a sentence of its own
+        ) as cluster,
         Client(cluster) as client,
     ):
         yield client
