@@ -156,7 +156,7 @@ def test_tables_go_between_the_marks_of_a_page_and_nowhere_else(tmp_path):
         results.write(page, "new", "<!-- c -->", "<!-- b -->")
 
 
-def test_a_table_of_results_has_the_titles_of_the_metrics_and_no_test_clips_are_mixed(monkeypatch):
+def test_a_table_of_results_has_a_column_per_metric_and_no_test_clips_are_mixed(monkeypatch):
     def card(test: str, **more: float) -> dict:
         figures = {"mse": 60.125, "mae": 170.0, "sharpness": 0.61251}
         told = {"parameters": 1234, "clips_seen": 56789, "hardware": "a CPU", "duration": "an hour"}
@@ -167,12 +167,35 @@ def test_a_table_of_results_has_the_titles_of_the_metrics_and_no_test_clips_are_
     monkeypatch.setattr(results, "pretrained_names", lambda: list(cards))
     monkeypatch.setattr(results, "model_card", cards.get)
     first, second = results.table().split("\n\n| model")
-    titles = " | ".join(TITLES[key][0] for key in ("mse", "mae", "lpips", "sharpness"))
-    assert first.splitlines()[0] == f"| model | parameters | clips seen | {titles} |"
-    assert "| one | 1,234 | 56,789 | 60.12 | 170.00 | – | 0.613 |" in first
-    assert "| three | 1,234 | 56,789 | 60.12 | 170.00 | 0.2500 | 0.613 |" in first
-    assert "| copy-last |  |  | 60.12 |" in first and "| all-black |  |  | 60.12 |" in first
+    assert first.splitlines()[0] == "| model | MSE ↓ | MAE ↓ | LPIPS ↓ | sharpness |"
+    assert "| one | 60.12 | 170.00 | – | 0.613 |" in first
+    assert "| three | 60.12 | 170.00 | 0.2500 | 0.613 |" in first
+    assert "| copy-last | 60.12 |" in first and "| all-black | 60.12 |" in first
+    assert "[three](vidlib/pretrained/three.md): 1,234 parameters, 56,789 clips seen, a CPU, an hour" in first
     assert "two" not in first and "Scored on other clips" in second and TITLES["lpips"][0] not in second
+    assert "all-black page" not in first  # a model that is as good as an empty page is not behind it
+
+
+@pytest.mark.parametrize(
+    ("model", "sentence"),
+    [
+        ({"mse": 50.0, "ssim": 0.8}, None),
+        ({"mse": 50.0, "ssim": 0.7}, "By SSIM an all-black page, 0.7500, is ahead of convlstm 0.7000:"),
+        ({"mse": 200.0, "ssim": 0.8}, "By MSE an all-black page, 100.00, is ahead of convlstm 200.00:"),
+    ],
+)
+def test_where_an_empty_page_is_ahead_the_page_says_so(model, sentence):
+    empty = {"mse": 100.0, "ssim": 0.75, "sharpness": 0.0}
+    lines = results._worse_than_nothing({"convlstm": model | {"sharpness": 0.5}}, {"all-black": empty})
+    assert bool(lines) == (sentence is not None)
+    assert not sentence or sentence in "".join(lines)
+
+
+def test_the_table_of_results_fits_the_column_of_a_page():
+    """Of a repository's page, 830 pixels wide: some 8 for a letter and 26 around each cell."""
+    rows = [line.strip("|").split("|") for line in results.table().splitlines() if line.startswith("|")]
+    widths = [max(len(cell.strip()) for cell in column) for column in zip(*rows, strict=True)]
+    assert sum(8 * width + 26 for width in widths) <= 830
 
 
 def test_the_paste_loop_makes_the_same_clips():
