@@ -8,12 +8,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import nbformat
 import numpy as np
 import pytest
 import torch
+from nbformat.v4 import new_code_cell, new_notebook
 
 from benchmarks import __main__ as bench
-from benchmarks import data_speed, results, steps, training_speed
+from benchmarks import data_speed, notebook_cost, results, steps, training_speed
 from benchmarks.reference import ReferenceConvLSTM, reference_transformer
 from vidlib.metrics import TITLES
 from vidlib.models.convlstm import ConvLSTM
@@ -239,3 +241,15 @@ def test_a_page_without_marks_is_named_before_anything_is_measured(tmp_path, mon
     monkeypatch.setattr(bench.data_speed, "main", lambda: pytest.fail("measured for nothing"))
     with pytest.raises(ValueError, match="has no lines"):
         bench.main(tmp_path / "page.md")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows does not tell the peak of a child")
+def test_a_notebooks_peak_is_its_kernels_and_on_binder_it_has_binders_settings(tmp_path):
+    source = "import os\nassert os.environ['MALLOC_TRIM_THRESHOLD_']\nwhole = bytearray(b'x' * 300 * 2**20)"
+    cells = [new_code_cell("SEED: int = 0  # of nothing", metadata={"tags": ["parameters"]}), new_code_cell(source)]
+    kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
+    nbformat.write(new_notebook(cells=cells, metadata=kernel), tmp_path / "large.ipynb")
+    seconds, peak = notebook_cost.cost(str(tmp_path / "large.ipynb"), {}, [str(notebook_cost.BINDER)])
+    assert seconds > 0 and 0.55 < peak < 1.2  # GiB: the bytes and the array that is made of them
+    with pytest.raises(RuntimeError, match="large.ipynb failed: .*MALLOC_TRIM_THRESHOLD_"):
+        notebook_cost.cost(str(tmp_path / "large.ipynb"), {})
