@@ -2,6 +2,7 @@
 PYTHON ?= python3
 PY := .venv/bin/python
 PIP := $(PY) -m pip install --disable-pip-version-check
+LOG := .venv/install.log
 # Two test workers with one thread each; torch would otherwise start one thread per core in both.
 WORKERS ?= 2
 
@@ -10,32 +11,38 @@ WORKERS ?= 2
 
 help:
 	@echo "make run    run the three notebooks and print the result table (minutes)"
-	@echo "make lab    open the notebooks in JupyterLab"
+	@echo "make lab    open copies of the notebooks in JupyterLab, in work/"
 	@echo "make test   check everything"
 	@echo "make bench  measure speed, memory and quality"
 	@echo "make site   build the course as web pages"
 
+# What an installation says goes into a file. Where it fails, the end of that is shown, and the file stays.
+quietly = { $(1); } > $(LOG) 2>&1 || { tail -n 15 $(LOG); echo "The installation failed. All that it said: $(LOG)"; exit 1; }
+
 # A stamp is written only after its installation has finished: an interrupted one starts again.
 .venv/.course: requirements.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(None if sys.version_info >= (3, 11) else "Python %d.%d is too old, expected 3.11 or newer: install one and name it, as in make run PYTHON=python3.12" % sys.version_info[:2])'
-	@echo "Setting up .venv, once (torch is large: this takes some minutes) ..."
-	$(PYTHON) -m venv .venv
-	$(PIP) -r requirements.txt
+	@echo "Setting up .venv, once. This takes some minutes, most of them for torch, and says nothing meanwhile ..."
+	@mkdir -p .venv
+	@$(call quietly,$(PYTHON) -m venv .venv && $(PIP) -r requirements.txt)
 	@touch $@
+	@echo "Setting up .venv: done."
 
 .venv/.dev: .venv/.course
-	$(PIP) -e ".[dev,scale,site]"
+	@echo "Adding to .venv, once, what tests and benchmarks need: a minute ..."
+	@$(call quietly,$(PIP) -e ".[dev,scale,site]")
 	@touch $@
 
 .venv/.site: .venv/.course
-	$(PIP) -e ".[site]"
+	@echo "Adding to .venv, once, what web pages need: a minute ..."
+	@$(call quietly,$(PIP) -e ".[site]")
 	@touch $@
 
 run: .venv/.course
-	$(PY) -m vidlib run --profile laptop --out runs
+	@$(PY) -m vidlib run --profile laptop --out runs
 
 lab: .venv/.course
-	$(PY) -m jupyterlab notebooks
+	@$(PY) -m vidlib lab
 
 # .smoke holds the notebooks with the smoke parameters and their saved outputs. nbval executes them and compares.
 test: export VIDLIB_RUNS := $(CURDIR)/.smoke/runs

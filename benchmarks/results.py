@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 from vidlib.baselines import BESIDE_SCORES
@@ -11,6 +12,11 @@ from vidlib.files import atomic_write, print_anywhere
 from vidlib.metrics import TITLES
 from vidlib.weights import model_card, pretrained_names
 
+SHORT = {  # titles that leave the table within the column of a page; what they leave out stands below it
+    "ssim": "SSIM ↑",
+    "ssim_published": "SSIM 2 ↑",
+    "sharpness": "sharpness",
+}
 START, END = "<!-- results: `python -m benchmarks.results README.md` -->", "<!-- end of results -->"
 
 # Made by `python -m vidlib score ideal-observer --clips 10000 --digits mnist --json benchmarks/ideal-observer.json`.
@@ -33,23 +39,50 @@ def _table(test: str, cards: dict[str, dict]) -> str:
     if floor["data"] == test:  # what nobody could know of these clips
         baselines["ideal-observer"] = floor["overall"]
     known = {key for metrics in scores.values() for key in metrics}
-    columns = {key: column for key, column in TITLES.items() if key in known}
-    titles = " | ".join(title for title, _ in columns.values())
-    lines = [f"| model | parameters | clips seen | {titles} |", "| --- " * (3 + len(columns)) + "|"]
+    columns = {key: (SHORT.get(key, title), digits) for key, (title, digits) in TITLES.items() if key in known}
+    lines = [f"| model | {' | '.join(title for title, _ in columns.values())} |", "| --- " * (1 + len(columns)) + "|"]
     for name, metrics in (scores | baselines).items():
-        card = cards.get(name)
-        counts = [f"{card['parameters']:,}", f"{card['clips_seen']:,}"] if card else ["", ""]
         figures = [f"{metrics[key]:.{digits}f}" if key in metrics else "–" for key, (_, digits) in columns.items()]
-        lines.append(f"| {' | '.join([name, *counts, *figures])} |")
-    lines += ["", f"Scored on {test}. MSE and MAE are sums over the 4,096 pixels of a frame."]
-    if "ideal-observer" in baselines:
-        lines[-1] += " The ideal observer's MSE is what nobody could know from the pixels of ten frames."
+        lines.append(f"| {' | '.join([name, *figures])} |")
+    observer = ["The ideal observer's MSE is what nobody could know."] if "ideal-observer" in baselines else []
+    lines += ["", " ".join([f"Scored on {test}.", *_explained(columns), *observer]), *_worse_than_nothing(scores, baselines)]
+    lines += ["", "<details><summary>How each was trained and scored</summary>", ""]
     for name, card in cards.items():
         lines.append(
-            f"[{name}](vidlib/pretrained/{name}.md): {card['hardware']}, {card['duration']}, "
-            f"weights {card['weights_sha256'][:12]}, `{card['scored_with']}`."
+            f"- [{name}](vidlib/pretrained/{name}.md): {card['parameters']:,} parameters, {card['clips_seen']:,} clips "
+            f"seen, {card['hardware']}, {card['duration']}, weights {card['weights_sha256'][:12]}, "
+            f"`{card['scored_with']}`."
         )
-    return "\n".join(lines)
+    return "\n".join([*lines, "", "</details>"])
+
+
+def _explained(columns: Iterable[str]) -> list[str]:
+    """What the short titles leave out."""
+    told = {
+        "mse": "MSE and MAE are sums over the 4,096 pixels of a frame.",
+        "ssim": "SSIM has the data range 1, which is right for frames in [0, 1].",
+        "ssim_published": "SSIM 2 has the range 2 of the published tables.",
+        "sharpness": "A sharpness of 1 is that of the truth.",
+    }
+    return [sentence for key, sentence in told.items() if key in columns]
+
+
+def _worse_than_nothing(scores: dict[str, dict], baselines: dict[str, dict]) -> list[str]:
+    """A sentence for every metric by which some model loses to an empty page."""
+    empty, lines = baselines["all-black"], []
+    for key in empty:
+        title, digits = TITLES[key][0], TITLES[key][1]
+        sign = {"↑": 1, "↓": -1}.get(title[-1])
+        behind = [name for name, own in scores.items() if sign and key in own and sign * (own[key] - empty[key]) < 0]
+        if behind:
+            told = ", ".join(f"{name} {scores[name][key]:.{digits}f}" for name in behind)
+            lines += [
+                "",
+                f"**By {SHORT.get(key, title)[:-2]} an all-black page, {empty[key]:.{digits}f}, is ahead of {told}:** "
+                "most of a frame is black, and a metric that rewards black says little of the digits. Read the columns "
+                "together.",
+            ]
+    return lines
 
 
 def check_marks(file: Path, start: str = START, end: str = END) -> tuple[str, str]:

@@ -42,7 +42,11 @@ def launched(text: str) -> set[str]:
 def rewritten(text: str, repo: str | None = None, before: set[str] | None = None) -> str:
     """The text with its GitHub links to the repositories ``before``, else those it launches, moved to ``repo``."""
     for old in before or launched(text):
-        text = re.sub(rf"(github\.com/|/github/|/gh/){re.escape(old)}(?![\w-])", rf"\g<1>{repo or repository()}", text)
+        text = re.sub(
+            rf"(github\.com/|/github/|/gh/|codespaces\.new/){re.escape(old)}(?![\w-])",
+            rf"\g<1>{repo or repository()}",
+            text,
+        )
     return text
 
 

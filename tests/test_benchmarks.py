@@ -9,12 +9,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import nbformat
 import numpy as np
 import pytest
 import torch
+from nbformat.v4 import new_code_cell, new_notebook
 
 from benchmarks import __main__ as bench
-from benchmarks import data_speed, results, steps, training_speed
+from benchmarks import data_speed, notebook_cost, results, steps, training_speed
 from benchmarks.reference import ReferenceConvLSTM, reference_transformer
 from vidlib.metrics import TITLES
 from vidlib.models.convlstm import ConvLSTM
@@ -157,7 +159,7 @@ def test_tables_go_between_the_marks_of_a_page_and_nowhere_else(tmp_path):
         results.write(page, "new", "<!-- c -->", "<!-- b -->")
 
 
-def test_a_table_of_results_has_the_titles_of_the_metrics_and_no_test_clips_are_mixed(monkeypatch, tmp_path):
+def test_a_table_of_results_has_a_column_per_metric_and_no_test_clips_are_mixed(monkeypatch, tmp_path):
     def card(test: str, **more: float) -> dict:
         figures = {"mse": 60.125, "mae": 170.0, "sharpness": 0.61251}
         told = {"parameters": 1234, "clips_seen": 56789, "hardware": "a CPU", "duration": "an hour"}
@@ -171,13 +173,36 @@ def test_a_table_of_results_has_the_titles_of_the_metrics_and_no_test_clips_are_
     (tmp_path / "floor.json").write_text(json.dumps(floor))
     monkeypatch.setattr(results, "FLOOR", tmp_path / "floor.json")
     first, second = results.table().split("\n\n| model")
-    titles = " | ".join(TITLES[key][0] for key in ("mse", "mae", "lpips", "sharpness"))
-    assert first.splitlines()[0] == f"| model | parameters | clips seen | {titles} |"
-    assert "| one | 1,234 | 56,789 | 60.12 | 170.00 | – | 0.613 |" in first
-    assert "| three | 1,234 | 56,789 | 60.12 | 170.00 | 0.2500 | 0.613 |" in first
-    assert "| copy-last |  |  | 60.12 |" in first and "| all-black |  |  | 60.12 |" in first
-    assert "| ideal-observer |  |  | 8.25 | – | – | 0.900 |" in first and "ideal" not in second
+    assert first.splitlines()[0] == "| model | MSE ↓ | MAE ↓ | LPIPS ↓ | sharpness |"
+    assert "| one | 60.12 | 170.00 | – | 0.613 |" in first
+    assert "| three | 60.12 | 170.00 | 0.2500 | 0.613 |" in first
+    assert "| copy-last | 60.12 |" in first and "| all-black | 60.12 |" in first
+    assert "| ideal-observer | 8.25 | – | – | 0.900 |" in first and "ideal" not in second
+    assert "[three](vidlib/pretrained/three.md): 1,234 parameters, 56,789 clips seen, a CPU, an hour" in first
     assert "two" not in first and "Scored on other clips" in second and TITLES["lpips"][0] not in second
+    assert "all-black page" not in first  # a model that is as good as an empty page is not behind it
+
+
+@pytest.mark.parametrize(
+    ("model", "sentence"),
+    [
+        ({"mse": 50.0, "ssim": 0.8}, None),
+        ({"mse": 50.0, "ssim": 0.7}, "By SSIM an all-black page, 0.7500, is ahead of convlstm 0.7000:"),
+        ({"mse": 200.0, "ssim": 0.8}, "By MSE an all-black page, 100.00, is ahead of convlstm 200.00:"),
+    ],
+)
+def test_where_an_empty_page_is_ahead_the_page_says_so(model, sentence):
+    empty = {"mse": 100.0, "ssim": 0.75, "sharpness": 0.0}
+    lines = results._worse_than_nothing({"convlstm": model | {"sharpness": 0.5}}, {"all-black": empty})
+    assert bool(lines) == (sentence is not None)
+    assert not sentence or sentence in "".join(lines)
+
+
+def test_the_table_of_results_fits_the_column_of_a_page():
+    """Of a repository's page, 830 pixels wide: some 8 for a letter and 26 around each cell."""
+    rows = [line.strip("|").split("|") for line in results.table().splitlines() if line.startswith("|")]
+    widths = [max(len(cell.strip()) for cell in column) for column in zip(*rows, strict=True)]
+    assert sum(8 * width + 26 for width in widths) <= 830
 
 
 def test_the_paste_loop_makes_the_same_clips():
@@ -221,3 +246,15 @@ def test_a_page_without_marks_is_named_before_anything_is_measured(tmp_path, mon
     monkeypatch.setattr(bench.data_speed, "main", lambda: pytest.fail("measured for nothing"))
     with pytest.raises(ValueError, match="has no lines"):
         bench.main(tmp_path / "page.md")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows does not tell the peak of a child")
+def test_a_notebooks_peak_is_its_kernels_and_on_binder_it_has_binders_settings(tmp_path):
+    source = "import os\nassert os.environ['MALLOC_TRIM_THRESHOLD_']\nwhole = bytearray(b'x' * 300 * 2**20)"
+    cells = [new_code_cell("SEED: int = 0  # of nothing", metadata={"tags": ["parameters"]}), new_code_cell(source)]
+    kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
+    nbformat.write(new_notebook(cells=cells, metadata=kernel), tmp_path / "large.ipynb")
+    seconds, peak = notebook_cost.cost(str(tmp_path / "large.ipynb"), {}, [str(notebook_cost.BINDER)])
+    assert seconds > 0 and 0.55 < peak < 1.2  # GiB: the bytes and the array that is made of them
+    with pytest.raises(RuntimeError, match="large.ipynb failed: .*MALLOC_TRIM_THRESHOLD_"):
+        notebook_cost.cost(str(tmp_path / "large.ipynb"), {})

@@ -301,7 +301,9 @@ def test_folders_in_the_environment_mean_the_folder_where_the_command_is_given(t
         assert main(["run", NOTEBOOK]) == 1
 
 
-@pytest.mark.parametrize("words", ["run", "run --profile smoke", "run --set EPOCHS=1", "refresh", "gifs"])
+@pytest.mark.parametrize(
+    "words", ["run", "run --profile smoke", "run --set EPOCHS=1", "copies", "lab", "reset 01", "refresh", "gifs"]
+)
 def test_the_package_alone_says_that_it_needs_a_checkout(tmp_path, words):
     package, no_weights = run.NOTEBOOKS.parent / "vidlib", shutil.ignore_patterns("*.safetensors")
     shutil.copytree(package, tmp_path / "alone" / "vidlib", ignore=no_weights)
@@ -322,6 +324,9 @@ def test_the_package_alone_says_that_it_needs_a_checkout(tmp_path, words):
         ("vidlib.batch.run.run_notebooks", "run", "whole, *.partial.ipynb shows the rest"),
         ("vidlib.batch.run.run_notebook", "run NOTEBOOK", "executed notebooks are whole"),
         ("vidlib.batch.sweep.sweep", "sweep a.ipynb SEED=[1]", "goes on with the runs that are not done"),
+        ("vidlib.batch.copies.open_lab", "lab", "JupyterLab did not start"),
+        ("vidlib.batch.copies.update_copies", "copies", "every notebook in work/ is whole"),
+        ("vidlib.batch.copies.reset_copies", "reset 01", "every notebook in work/ is whole"),
         ("vidlib.batch.authoring.refresh_notebooks", "refresh", "what was finished is saved"),
         ("vidlib.batch.authoring.rebuild_gifs", "gifs", "what was finished is saved"),
     ],
@@ -331,6 +336,7 @@ def test_an_interrupted_command_says_what_is_true_for_it(tmp_path, monkeypatch, 
         raise KeyboardInterrupt
 
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("vidlib.batch.copies.work_folder", lambda: tmp_path / "work")
     if words == "refresh":
         monkeypatch.setattr("vidlib.digits.load_digits", lambda source: None)  # MNIST may not be on this disk
     monkeypatch.setattr(function, interrupt)
@@ -445,7 +451,7 @@ def test_a_command_that_cannot_be_read_shows_its_usage(arguments, capsys):
     assert caught.value.code == 2 and "usage: python -m vidlib" in capsys.readouterr().err
 
 
-COMMANDS = ("train", "score", "publish", "run", "sweep", "refresh", "gifs")
+COMMANDS = ("train", "score", "publish", "run", "sweep", "lab", "copies", "reset", "refresh", "gifs")
 
 
 def help_of(command, capsys):

@@ -1,5 +1,6 @@
 """What the pages promise is there: commands, links, pictures, badges, requirements, what Binder builds."""
 
+import json
 import re
 import subprocess
 import sys
@@ -73,6 +74,27 @@ def test_the_readme_launches_every_notebook():
     assert f"https://github.com/{badges.repository()}/actions/workflows/ci.yml" in readme
 
 
+def test_the_readme_shows_runs_and_opens_before_it_explains():
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert re.findall(r"^## (.+)$", readme, re.M)[:3] == ["Run it", "Open it", "What you learn"]
+    top = readme.partition("\n## Run it")[0]
+    assert re.findall(r"!\[[^\]]+\]\((\S+\.gif)\)", top) and top.count(".gif") == 1
+    until_opened = readme.partition("\n## What you learn")[0]
+    shown = re.sub(r"<details>.*?</details>", "", until_opened, flags=re.S).splitlines()
+    assert len([line for line in shown if line.strip()]) <= 30  # a screen and a half, with the GIF
+
+
+def test_details_are_closed_and_leave_their_markdown_alone():
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert readme.count("<details>") == readme.count("</summary>\n\n") == readme.count("\n\n</details>") > 0
+
+
+def test_the_readme_opens_a_codespace_of_this_repository():
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert f"https://codespaces.new/{badges.repository()}" in readme
+    assert "https://codespaces.new/ada/course)" in badges.rewritten(readme, "ada/course")
+
+
 def test_the_readers_of_pages_find_faults(tmp_path):
     (tmp_path / "there.gif").touch()
     text = "`make run` and `make cake`, make sense\n```\nmake lab\nmake tea PYTHON=python3\n```\n"
@@ -122,6 +144,24 @@ def test_binder_builds_from_these_files():
         assert part in dockerfile
     assert "python=3.11" in dockerfile
     assert "requirements.txt" not in dockerfile  # else torch would come with CUDA before postBuild has a say
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Binder is Linux")
+def test_binder_starts_with_few_threads_and_gives_memory_back():
+    look = "import os; print(*(os.environ[n] for n in ('OMP_NUM_THREADS', 'VIDLIB_THREADS', 'MALLOC_TRIM_THRESHOLD_')))"
+    run = subprocess.run([ROOT / "binder" / "start", sys.executable, "-c", look], capture_output=True, text=True)
+    assert run.stdout.split() == ["2", "2", str(2**20)], run.stderr
+
+
+def test_the_dev_container_installs_what_binder_installs():
+    text = (ROOT / ".devcontainer" / "devcontainer.json").read_text(encoding="utf-8")
+    container = json.loads(re.sub(r"^\s*//.*$", "", text, flags=re.M))  # the format allows comments
+    python = (ROOT / "binder" / "runtime.txt").read_text(encoding="utf-8").strip().removeprefix("python-")
+    assert container["image"].partition(":")[2].startswith(f"{python}-")
+    assert container["onCreateCommand"] == "bash binder/postBuild"
+    assert unknown_modules(container["updateContentCommand"]) == set()
+    (opened,) = container["customizations"]["codespaces"]["openFiles"]
+    assert (ROOT / opened.replace("work/", "notebooks/")).is_file()
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows keeps no executable bit")

@@ -37,13 +37,6 @@ def test_badges_open_this_notebook_of_this_repository(notebook):
     assert badges.binder(notebook.name) in title
 
 
-def test_setup_installs_this_version(notebook):
-    cells = nbformat.read(notebook, as_version=4).cells
-    setup = cells[notebook_form.setup_index(nbformat.read(notebook, as_version=4))].source
-    installs = re.findall(r"github\.com/([\w.-]+/[\w-]+?)(?:\.git)?@v([\d.]+)", setup)
-    assert installs == [(badges.repository(), badges.project()["version"])]
-
-
 def test_notebook_runs_at_the_smoke_profile(notebook, tmp_path):
     smoke = dict(batch.jobs(batch.read_profile("smoke")))[notebook]
     assert smoke, "the smoke profile sets none of this notebook's parameters: it would run at the laptop profile"
@@ -263,14 +256,14 @@ def test_a_large_file_is_a_fault(tmp_path):
 def test_a_fork_moves_every_link_to_its_own_repository_and_no_other():
     fork = "ada/video-course"
     text = json.dumps(sound_notebook()) + (
-        f" pip install git+https://github.com/{badges.repository()}@v0.1.0"
+        f" pip install git+https://github.com/{badges.repository()}"
         f" https://github.com/{badges.repository()}.git https://github.com/{badges.repository()}-extras"
         " https://github.com/pytorch/pytorch"
     )
     moved = badges.rewritten(text, fork)
     assert badges.colab("01_lesson.ipynb", fork) in moved
     assert badges.binder("01_lesson.ipynb", fork) in moved
-    assert f"git+https://github.com/{fork}@v0.1.0" in moved
+    assert f"git+https://github.com/{fork}" in moved
     assert f"https://github.com/{fork}.git" in moved
     assert moved.count(badges.repository()) == 1
     assert f"{badges.repository()}-extras" in moved

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
+import shutil
+import subprocess
 import tomllib
 from pathlib import Path
 
@@ -211,6 +214,39 @@ def test_a_commit_passes_the_checks_of_the_makefile():
     assert {shlex.split(entry)[2] for entry in entries} == {"ruff", "pytest"}
 
 
+# --- the installation ---
+
+
+@pytest.mark.skipif(os.name == "nt" or shutil.which("make") is None, reason="make is not here")
+@pytest.mark.parametrize("succeeds", [True, False])
+def test_an_installation_is_quiet_and_one_that_fails_says_why(tmp_path, succeeds):
+    """With a Python that only seems to install: 200 lines of pip are no lines on the screen, or the last of them."""
+    shutil.copyfile(ROOT / "Makefile", tmp_path / "Makefile")
+    (tmp_path / "requirements.txt").touch()
+    (tmp_path / "pyproject.toml").touch()
+    pip = tmp_path / "python"
+    pip.write_text(
+        "#!/bin/sh\n"
+        'if [ "$1 $2" = "-m venv" ]; then mkdir -p .venv/bin && cp "$0" .venv/bin/python; fi\n'
+        'if [ "$1 $2" = "-m pip" ]; then for n in $(seq 200); do echo "Collecting $n"; done; '
+        f"exit {0 if succeeds else 1}; fi\n"
+        'if [ "$1 $2" = "-m vidlib" ]; then echo "vidlib $3"; fi\n'
+    )
+    pip.chmod(0o755)
+    run = subprocess.run(["make", "run", f"PYTHON={pip}"], cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    lines = run.stdout.splitlines()
+    log = (tmp_path / ".venv" / "install.log").read_text().splitlines()
+    assert lines[0].startswith("Setting up .venv, once.") and "Collecting 200" in log and len(log) == 200
+    if succeeds:
+        assert run.returncode == 0 and len(lines) == 3 and lines[-1] == "vidlib run"
+        again = subprocess.run(["make", "run"], cwd=tmp_path, capture_output=True, text=True, timeout=60)
+        assert again.stdout == "vidlib run\n"
+    else:
+        assert run.returncode != 0 and "vidlib run" not in lines
+        assert "Collecting 200" in lines and "Collecting 100" not in lines and ".venv/install.log" in lines[-1]
+        assert not (tmp_path / ".venv" / ".course").exists()
+
+
 # --- the template of a lesson ---
 
 TEMPLATE = ROOT / "notebooks" / "template.ipynb"
@@ -220,8 +256,6 @@ def test_the_template_is_a_lesson():
     assert notebook_form.faults_of_file(TEMPLATE) == []
     assert TEMPLATE not in notebooks()  # and no lesson of the course
     cells = nbformat.read(TEMPLATE, as_version=4).cells
-    install = cells[notebook_form.setup_index(nbformat.read(TEMPLATE, as_version=4))].source
-    assert f"github.com/{badges.repository()}@v{badges.project()['version']}" in install
     asked = {name for cell in cells for name in re.findall(r"""^check\("(\w+)\"""", cell.source, re.M)}
     assert asked and asked <= set(EXERCISES)
 

@@ -21,7 +21,7 @@ FLOORS = (
     # the ground: the conventions, files, the machine
     "checks",
     "files",
-    "video machine history parameters tensors own_images",
+    "video machine history parameters tensors own_images colab",
     # clips
     "digits",
     "moving_mnist own_videos",
@@ -39,7 +39,7 @@ FLOORS = (
     "exercises/*_lessons runs",
     "exercises/lessons",
     "exercises/grading course live batch/run",
-    "batch/sweep batch/authoring",
+    "batch/sweep batch/authoring batch/copies",
     "__main__",
 )
 
@@ -145,7 +145,10 @@ def loaded_by(*arguments: str) -> set[str]:
 @pytest.mark.parametrize(
     "arguments",
     [["-c", "import vidlib"], ["-m", "vidlib"], ["-m", "vidlib", "--help"]]
-    + [["-m", "vidlib", word, "--help"] for word in ("train", "score", "publish", "run", "sweep", "refresh", "gifs")],
+    + [
+        ["-m", "vidlib", word, "--help"]
+        for word in ("train", "score", "publish", "run", "sweep", "lab", "refresh", "gifs")
+    ],
     ids=" ".join,
 )
 def test_whoever_only_asks_waits_for_nothing_heavy(arguments):

@@ -267,6 +267,38 @@ def _refresh(options: argparse.Namespace) -> None:
     refresh_notebooks(options.names)
 
 
+def _copies(options: argparse.Namespace) -> None:
+    from vidlib.batch.copies import update_copies, work_folder
+
+    found = update_copies()
+    for state, name in sorted((state, name) for name, state in found.items()):
+        if state != "as it was":
+            print(f"{work_folder().name}/{name}: {_ABOUT_COPIES[state].format(name[:2])}")
+    if set(found.values()) == {"as it was"}:
+        print(f"{work_folder().name}/ is up to date.")
+
+
+_ABOUT_COPIES = {
+    "new": "new.",
+    "renewed": "the course's new version; you had not changed it.",
+    "behind": "yours, left as it is; the course has another one, which `python -m vidlib reset {}` puts beside it.",
+}
+
+
+def _reset(options: argparse.Namespace) -> None:
+    from vidlib.batch.copies import reset_copies
+
+    for copy, aside in reset_copies(options.names):
+        print(f"{copy.parent.name}/{copy.name} is fresh" + (f"; yours is now {aside.name}." if aside else "."))
+
+
+def _lab(options: argparse.Namespace) -> int:
+    from vidlib.batch.copies import open_lab
+
+    _copies(options)
+    return open_lab(options.options)
+
+
 class _HelpWithDefaults(argparse.ArgumentDefaultsHelpFormatter):
     """Help that shows a default where there is one."""
 
@@ -326,6 +358,15 @@ def _parser() -> argparse.ArgumentParser:
     sweep.add_argument("--profile", default="laptop", help="smoke, laptop, full or a YAML file, for all runs")
     sweep.add_argument("--workers", type=int, help="runs at a time on this machine; 2 where not given")
     sweep.add_argument("--scheduler", help="address of a Dask scheduler to use instead")
+
+    lab = command("lab", _lab, "JupyterLab did not start; run the command again.",
+                  "open JupyterLab on copies of the notebooks, in work/")  # fmt: skip
+    lab.add_argument("options", nargs="*", help="options of JupyterLab after --, such as -- --no-browser")
+
+    whole = "every notebook in work/ is whole; run the command again."
+    command("copies", _copies, whole, "copy new notebooks into work/, where yours are never overwritten")
+    reset = command("reset", _reset, whole, "set your copy of a notebook aside and begin anew")
+    reset.add_argument("names", nargs="+", help="first letters of the notebooks, such as 02")
 
     again = "what was finished is saved, and the rest is as it was; run the command again."
     refresh = command("refresh", _refresh, again, "run notebooks and save their outputs and GIFs in the course")
