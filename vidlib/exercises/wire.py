@@ -1,7 +1,7 @@
 """Values between two processes that don't trust each other: as data, never as pickles, which could run code.
 
 Numbers, texts, arrays, tensors, and containers of them travel as themselves. A function stays where it is: the other
-side gets a stand-in, and each call of that travels here and back. Whatever else there is travels as the name of its type.
+side gets a stand-in, and each call of that travels here and back. Of everything else, only the type's name travels.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _DEEPEST = 20  # containers in containers
 
 
 class Broken(BaseException):
-    """The other side is gone, or does not keep to the form. No ``except Exception`` of an answer or a check stops it."""
+    """The other side is gone, or does not keep to the form. No ``except Exception`` of a check stops it."""
 
 
 class StandIn:
@@ -117,7 +117,7 @@ class Wire:
 
     def pack(self, value: Any, depth: int = 0) -> Any:
         """A value as what JSON can say."""
-        if value is None or isinstance(value, (bool, int, float, str)) and type(value) in (bool, int, float, str):
+        if value is None or type(value) in (bool, int, float, str):
             return value
         if value is ...:
             return {"kind": "ellipsis"}
