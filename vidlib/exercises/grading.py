@@ -28,7 +28,7 @@ from typing import Any
 
 from vidlib.batch.run import NOTEBOOKS, read_profile
 from vidlib.checks import check_counts, check_numbers
-from vidlib.exercises.checking import Exercise, judge
+from vidlib.exercises.checking import Exercise, first_line, judge
 from vidlib.exercises.lessons import EXERCISES, LESSONS
 from vidlib.exercises.source import functions_of, needed_cells, suspicious, with_source
 from vidlib.exercises.wire import Broken, StandIn, Wire
@@ -37,6 +37,7 @@ from vidlib.files import user_path, write_rows
 _PACKAGE_ROOT = Path(__file__).resolve().parents[2]
 _LARGEST_FILE = 50 * 2**20  # bytes of one notebook
 _STARTS = 4  # of one notebook: after a cell or an answer that ends the process, the rest gets another one
+_STARTING = 60.0  # seconds that Python and torch may take to start on a busy machine, beside the limit
 _TOTAL = 5  # so many times the limit of a cell for the whole notebook
 _TOKEN = "VIDLIB_GRADING"
 
@@ -191,7 +192,9 @@ def _in_zip(path: Path, inside: Path) -> Iterator[Submission]:
         with zipfile.ZipFile(path) as archive:
             for member in sorted(archive.infolist(), key=lambda each: each.filename):
                 parts = Path(member.filename).parts
-                if not member.filename.endswith(".ipynb") or any(p.startswith((".", "__MACOSX")) for p in parts):
+                if not member.filename.endswith(".ipynb") or any(
+                    p.startswith((".", "__MACOSX")) and p != ".." for p in parts
+                ):
                     continue
                 name = f"{inside.as_posix()}/{member.filename}"
                 fault = _too_large(member.file_size)
@@ -237,7 +240,7 @@ def grade(submission: Submission, *, timeout: float = 60.0, memory: float = 4.0,
         return found
     cells = _with_parameters(tagged, _parameters(found.notebook))
     exercises = LESSONS[found.notebook].EXERCISES
-    limits = _Limits(timeout, memory, hide, end=started + _TOTAL * timeout)
+    limits = _Limits(timeout, memory, hide, end=started + _STARTING + _TOTAL * timeout)
     found.states = _judged(cells, exercises, found.remarks, limits)
     found.remarks += suspicious(sources)
     found.seconds = time.monotonic() - started
@@ -357,7 +360,10 @@ class _Run:
 
     def _state(self, exercise: Exercise, child: _Child) -> str:
         child.allow()
-        answer = child.wire.call(0, (exercise.name,))
+        try:
+            answer = child.wire.call(0, (exercise.name,))
+        except Exception as error:  # the notebook has changed its process so far that it doesn't even find its names
+            return f"wrong: the answer cannot be read: {first_line(error)}"
         if isinstance(answer, StandIn):
             with_source(answer, self._written.get(exercise.name))
             if exercise.name not in self._written:
@@ -408,7 +414,7 @@ class _Child:
         return self
 
     def begin(self, cells: Sequence[tuple[int, str]]) -> None:
-        self.allow()
+        self.allow(_STARTING)
         most = {"memory": int(self._limits.memory * 2**30), "seconds": int(_TOTAL * self._limits.timeout) + 1}
         self.wire.send({"cells": [list(cell) for cell in cells], **most})
 
@@ -417,13 +423,12 @@ class _Child:
         self.allow()
         return message
 
-    def allow(self) -> None:
+    def allow(self, more: float = 0.0) -> None:
         """Give the process the time of one cell or answer from now on, as far as the notebook has some left."""
         if self._timer:
             self._timer.cancel()
-        self._timer = threading.Timer(
-            max(0.0, min(self._limits.timeout, self._limits.end - time.monotonic())), self._too_late
-        )
+        seconds = min(self._limits.timeout + more, self._limits.end - time.monotonic())
+        self._timer = threading.Timer(max(0.0, seconds), self._too_late)
         self._timer.daemon = True
         self._timer.start()
 

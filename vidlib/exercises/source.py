@@ -36,30 +36,35 @@ def functions_of(sources: Sequence[str]) -> dict[str, Callable]:
 
 
 def needed_cells(sources: Sequence[str], names: Iterable[str]) -> list[int]:
-    """The cells that give these names a meaning, with all cells that give one to a name that those use.
+    """The cells that give these names a meaning, with the earlier cells that give one to a name that those use.
 
     A cell that changes a value which another has named is not found.
     """
     bound, used = zip(*map(_names, sources), strict=True) if sources else ((), ())
-    wanted, waiting = set(), set(names)
-    seen: set[str] = set()
+    waiting = [i for i, own in enumerate(bound) if own & set(names)]
+    wanted: set[int] = set()
     while waiting:
-        seen |= waiting
-        cells = {i for i, own in enumerate(bound) if own & waiting} - wanted
-        wanted |= cells
-        waiting = set().union(*(used[i] for i in cells)) - seen
+        cell = waiting.pop()
+        if cell not in wanted:
+            wanted.add(cell)
+            waiting += [i for i in range(cell) if bound[i] & used[cell]]
     return sorted(wanted)
 
 
 def _names(source: str) -> tuple[set[str], set[str]]:
-    """The names that a cell gives a meaning at its top level, and all that it uses."""
+    """The names that a cell gives a meaning at its top level, and those that it uses from outside its functions."""
     try:
-        tree = ast.parse(TransformerManager().transform_cell(source))
-        table = symtable.symtable(ast.unparse(tree), "<cell>", "exec")
+        table = symtable.symtable(TransformerManager().transform_cell(source), "<cell>", "exec")
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return set(), set()
-    bound = {s.get_name() for s in table.get_symbols() if s.is_assigned() or s.is_imported() or s.is_namespace()}
-    return bound, {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
+    top = table.get_symbols()
+    bound = {s.get_name() for s in top if s.is_assigned() or s.is_imported() or s.is_namespace()}
+    used, inner = {s.get_name() for s in top if s.is_referenced()}, table.get_children()
+    while inner:
+        table = inner.pop()
+        inner += table.get_children()
+        used |= {s.get_name() for s in table.get_symbols() if s.is_global()}
+    return bound, used
 
 
 def _read(node: ast.stmt, file: str, found: dict[str, Any]) -> None:
