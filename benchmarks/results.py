@@ -19,7 +19,7 @@ SHORT = {  # titles that leave the table within the column of a page; what they 
 }
 START, END = "<!-- results: `python -m benchmarks.results README.md` -->", "<!-- end of results -->"
 
-# Made by `python -m vidlib score ideal-observer --clips 10000 --digits mnist --json benchmarks/ideal-observer.json`.
+# Made by `python -m vidlib score ideal-observer --clips 10000 --digits mnist --json` and this file's path.
 FLOOR = Path(__file__).with_name("ideal-observer.json")
 
 
@@ -44,8 +44,10 @@ def _table(test: str, cards: dict[str, dict]) -> str:
     for name, metrics in (scores | baselines).items():
         figures = [f"{metrics[key]:.{digits}f}" if key in metrics else "–" for key, (_, digits) in columns.items()]
         lines.append(f"| {' | '.join([name, *figures])} |")
-    observer = ["The ideal observer's MSE is what nobody could know."] if "ideal-observer" in baselines else []
-    lines += ["", " ".join([f"Scored on {test}.", *_explained(columns), *observer]), *_worse_than_nothing(scores, baselines)]
+    told = [f"Scored on {test}.", *_explained(columns)]
+    if "ideal-observer" in baselines:
+        told.append("The ideal observer's MSE is what nobody could know.")
+    lines += ["", " ".join(told), *_worse_than_nothing(scores, baselines)]
     lines += ["", "<details><summary>How each was trained and scored</summary>", ""]
     for name, card in cards.items():
         lines.append(

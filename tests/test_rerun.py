@@ -29,7 +29,7 @@ def sections(notebook):
 
 
 def with_a_second_pass(notebook):
-    """The notebook, and after its last cell its sections backwards; a cell of the second pass names that of the first."""
+    """The notebook, then its sections backwards; a cell of the second pass names that of the first."""
     again = itertools.chain.from_iterable(reversed(sections(notebook)))
     copies = [new_code_cell(c.source, metadata={**c.metadata, "again": c.id}) for c in again]
     return new_notebook(cells=[*notebook.cells, *copies], metadata=notebook.metadata)

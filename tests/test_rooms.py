@@ -34,12 +34,13 @@ FLOORS = (
     # training, metrics, weights
     "training metrics weights exercises/differences",
     # a run, a lesson, a batch
-    "exercises/slips exercises/demands exercises/questions",
-    "recipes exercises/checking comparison lab/*",
+    "exercises/slips exercises/demands exercises/questions exercises/source exercises/wire",
+    "recipes exercises/checking exercises/answering comparison lab/*",
     "exercises/*_lessons runs",
     "exercises/lessons",
-    "exercises/grading course live batch/run",
-    "batch/sweep batch/authoring batch/copies",
+    "course live batch/run",
+    "batch/sweep batch/authoring batch/copies exercises/grading batch/pace",
+    "batch/teaching",
     "__main__",
 )
 
@@ -147,7 +148,7 @@ def loaded_by(*arguments: str) -> set[str]:
     [["-c", "import vidlib"], ["-m", "vidlib"], ["-m", "vidlib", "--help"]]
     + [
         ["-m", "vidlib", word, "--help"]
-        for word in ("train", "score", "publish", "run", "sweep", "lab", "refresh", "gifs")
+        for word in ("train", "score", "publish", "run", "sweep", "lab", "refresh", "gifs", "grade")
     ],
     ids=" ".join,
 )

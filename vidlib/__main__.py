@@ -299,6 +299,16 @@ def _lab(options: argparse.Namespace) -> int:
     return open_lab(options.options)
 
 
+def _grade(options: argparse.Namespace) -> None:
+    from vidlib.exercises.grading import grade_folder
+
+    options.interrupted = f"{options.out} says which notebooks are graded."
+    grades = grade_folder(
+        options.submissions, options.out, timeout=options.timeout, memory=options.memory, jobs=options.jobs
+    )
+    print(f"{len(grades)} notebooks in {options.out}")
+
+
 class _HelpWithDefaults(argparse.ArgumentDefaultsHelpFormatter):
     """Help that shows a default where there is one."""
 
@@ -371,6 +381,14 @@ def _parser() -> argparse.ArgumentParser:
     again = "what was finished is saved, and the rest is as it was; run the command again."
     refresh = command("refresh", _refresh, again, "run notebooks and save their outputs and GIFs in the course")
     refresh.add_argument("names", nargs="*", help="first letters of the notebooks, such as 02; none runs all")
+
+    grade = command("grade", _grade, "nothing was graded; run the command again.",
+                    "grade a folder of student notebooks, each in a process of its own")  # fmt: skip
+    grade.add_argument("submissions", help="folder with notebooks, sub-folders or zip files, one per student")
+    grade.add_argument("--out", required=True, help="the table, a CSV file")
+    grade.add_argument("--timeout", type=float, default=60.0, help="seconds for a cell or an answer")
+    grade.add_argument("--memory", type=float, default=4.0, help="GB for a notebook, where the system can limit it")
+    grade.add_argument("--jobs", type=int, default=1, help="notebooks at a time")
 
     gifs = command("gifs", _gifs, again, "rebuild the GIFs in datavisualization from the shipped weights")
     gifs.add_argument("--digits", default="mnist", help="mnist, builtin, auto or a folder of images")

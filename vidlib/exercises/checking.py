@@ -64,6 +64,7 @@ class Exercise:
         judge: for an open answer: what is wrong with it in one sentence, or ``None``. It may raise :class:`Wrong`, and
             calls a learner's function through :func:`call`.
         package: where the package does the same in another form, such as ``"vidlib.moving_mnist.step"``.
+        minutes: how long it takes a learner, for the plans of a class; by the size of the solution where it is 0.
     """
 
     name: str
@@ -76,6 +77,7 @@ class Exercise:
     tolerance: float = 0.0
     judge: Callable[[Any], str | None] | None = None
     package: str = ""
+    minutes: int = 0
 
     def cases(self) -> dict[str, tuple]:
         """The argument tuples under their labels; a label without words begins with ``#``."""
