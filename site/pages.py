@@ -24,7 +24,7 @@ from sphinx.util.nodes import make_refnode
 PICTURES = {".png", ".gif", ".svg", ".jpg", ".jpeg"}
 _LINK = re.compile(r"""(?P<before>\]\(|\b(?:src|href)=["'])(?P<path>[^\s)"'#:]+)(?P<anchor>#[^\s)"']*)?(?=[)"'\s])""")
 _EMBEDDED = re.compile(r'<img(?P<rest>[^>]*?) src="data:image/(?P<kind>\w+);base64,(?P<data>[^"]+)"')
-STILL = '<p class="still">In a running notebook this picture moves and has controls.</p>'
+_NARROW = re.compile(r'srcset="data:image/(?P<kind>\w+);base64,(?P<data>[^"]+)"')
 
 CONTENTS = """
 
@@ -122,21 +122,24 @@ def _as_page(app: Sphinx, page: str, data: dict[str, Any]) -> None:
     """An output's HTML for readers without a kernel: its pictures as files, with their size, loaded when seen."""
     up = "../" * page.count("/")
 
-    def picture(found: re.Match) -> str:
+    def file(found: re.Match) -> tuple[str, bytes]:
         content = base64.b64decode(found["data"])
         name = f"{hashlib.sha256(content).hexdigest()[:16]}.{found['kind']}"
         folder = Path(app.outdir) / "_images"
         folder.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(content)
+        return f"{up}_images/{name}", content
+
+    def picture(found: re.Match) -> str:
+        source, content = file(found)
         wide, high = Image.open(io.BytesIO(content)).size
         shown = re.search(r' width="(\d+)"', found["rest"])
         wide_on_a_phone = ' class="wide"' if shown and int(shown[1]) > 600 else ""
         size = f' height="{round(int(shown[1]) * high / wide)}"' if shown else f' width="{wide}" height="{high}"'
-        return f'<img{found["rest"]}{size}{wide_on_a_phone} loading="lazy" src="{up}_images/{name}"'
+        return f'<img{found["rest"]}{size}{wide_on_a_phone} loading="lazy" src="{source}"'
 
-    data["text/html"] = _EMBEDDED.sub(picture, "".join(data["text/html"]))
-    if "application/vnd.jupyter.widget-view+json" in data:
-        data["text/html"] += STILL
+    shown = _EMBEDDED.sub(picture, "".join(data["text/html"]))
+    data["text/html"] = _NARROW.sub(lambda found: f'srcset="{file(found)[0]}"', shown)
 
 
 def _copied(app: Sphinx) -> set[str]:
