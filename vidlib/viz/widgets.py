@@ -80,7 +80,7 @@ def player(
     ipywidgets.jslink((toggle, "value"), (play, "playing"))
     ipywidgets.jslink((play, "value"), (number, "value"))
     toggle.observe(lambda change: setattr(toggle, "description", "Pause" if change["new"] else "Play"), names="value")
-    chosen = {name: _number(name, first, low, high) for name, (low, high, first) in (choose or {}).items()}
+    chosen = {name: _number(name.replace("_", " "), first, low, high) for name, (low, high, first) in (choose or {}).items()}
 
     def redraw(_: Any = None) -> None:
         image.value = _image(show.picture(min(number.value, number.max) - first_frame), alt, show.width)
@@ -150,7 +150,7 @@ def explore(draw: Callable[..., Figure], *, alt: str, **choices: tuple[int, int,
         import ipywidgets
     except ImportError:
         return begin
-    chosen = {name: _number(name, first, low, high) for name, (low, high, first) in choices.items()}
+    chosen = {name: _number(name.replace("_", " "), first, low, high) for name, (low, high, first) in choices.items()}
 
     def drawn(figure: Figure) -> str:
         return _image(png(figure), alt, round(figure.get_figwidth() * 96))
