@@ -451,7 +451,10 @@ def test_a_command_that_cannot_be_read_shows_its_usage(arguments, capsys):
     assert caught.value.code == 2 and "usage: python -m vidlib" in capsys.readouterr().err
 
 
-COMMANDS = ("train", "score", "publish", "run", "sweep", "lab", "copies", "reset", "refresh", "gifs")
+COMMANDS = (
+    *("train", "score", "publish", "run", "sweep", "lab", "copies", "reset", "refresh"),
+    *("grade", "times", "students", "offline", "gifs"),
+)
 
 
 def help_of(command, capsys):
