@@ -101,7 +101,7 @@ def words(markdown: str) -> int:
     """The words that a reader sees; a picture is none, and a formula counts by its pieces.
 
     >>> words("![a picture](x.png) See [the paper](https://x.org), **equation** $a + b$.<br>")
-    7
+    6
     """
     text = re.sub(r"!\[[^\]]*\]\([^)]*\)|<[^>]+>", " ", markdown)
     text = re.sub(r"\]\([^)]*\)", " ", text)
@@ -223,10 +223,10 @@ def total(parts: Iterable[Section]) -> int:
 def shown(minutes: float) -> str:
     """Minutes in a table: whole ones; nothing for none.
 
-    >>> shown(0), shown(0.3), shown(12.4)
-    ('', '< 1', '12')
+    >>> shown(0), shown(0.3), shown(0.5), shown(12.4)
+    ('', '< 1', '1', '12')
     """
-    return "" if not minutes else f"{minutes:.0f}" if minutes >= 0.5 else "< 1"
+    return "" if not minutes else f"{int(minutes + 0.5)}" if minutes >= 0.5 else "< 1"
 
 
 def time_text(parts: Iterable[Section], hardware: str) -> str:
