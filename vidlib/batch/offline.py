@@ -88,11 +88,11 @@ def offline_folder(
     """
     course = notebooks()[0].parents[1]
     target = user_path(folder)
+    if any(target.is_relative_to(course / name) for name in _FOLDERS):
+        raise ValueError(f"{folder} lies in a folder that is to be copied, expected one outside of it.")
     if not (target / "wheels").is_dir():
         target = new_folder(folder)
         (target / "wheels").mkdir()
-    if target.is_relative_to(course) and target.relative_to(course).parts[0] in _FOLDERS:
-        raise ValueError(f"{folder} lies in a folder that is to be copied, expected one outside of it.")
     made_for = platform.system(), platform.machine(), "Python {}.{}".format(*sys.version_info[:2])
 
     say("The course ...")
