@@ -295,7 +295,7 @@ def test_every_exercise_can_be_graded(name):
 def test_no_cheat_makes_a_wrong_answer_right(cheat):
     wrong = "def step(p, v):\n    return p, v\ndef mse_per_frame(a, b):\n    return a.mean()"
     whole = graded(wrong, cheat, timeout=8)
-    assert whole.points == 0 and len(whole.states) == 2
+    assert whole.points == 0 and len(whole.states) == len(LESSONS[DATA].EXERCISES)
     assert all(not state.startswith("correct") for state in whole.states.values())
 
 
@@ -442,6 +442,19 @@ def test_files_that_are_too_large_are_never_read(tmp_path, monkeypatch):
     assert [each.student for each in found] == ["a", "b"]
     assert all(each.fault.startswith("too large") and not each.content for each in found)
     assert grade(found[0]).remarks == [found[0].fault]
+
+
+@pytest.mark.parametrize(
+    "cell", ['solution("step")', "from vidlib.exercises import lessons", "EXERCISES['step'].reference"]
+)
+def test_a_cell_that_reads_the_answers_is_remarked(cell):
+    assert grading.suspicious(["a = 1", cell]) == ["reads the package's answers in cell 2"]
+
+
+@pytest.mark.parametrize("name", LESSONS)
+def test_no_cell_of_the_course_itself_is_remarked(name):
+    sources = [source for source, _ in grading._code_cells((grading.NOTEBOOKS / f"{name}.ipynb").read_bytes())]
+    assert grading.suspicious(sources, grading._lines(name)) == []
 
 
 def test_the_grader_knows_every_exercise():

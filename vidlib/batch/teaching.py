@@ -37,7 +37,6 @@ _DATA, _CONVLSTM, _TRANSFORMER = "01_data_visualization", "02_convlstm", "03_vis
 PLANS: dict[str, tuple[tuple[str, str, tuple[str, ...]], ...]] = {
     "45 minutes": (
         ("See what is asked", _DATA, ("What a clip is",)),
-        ("See why it is hard: digits that overlap", _DATA, ("Overlap by maximum",)),
         ("Guess what an empty page scores", _DATA, ("Baselines that learn nothing",)),
         ("See what a trained network predicts", _CONVLSTM, ("The shipped weights",)),
         ("Find out where it fails", _CONVLSTM, ("Where it fails",)),
