@@ -41,6 +41,8 @@ FLOORS = (
     "course live batch/run",
     "batch/sweep batch/authoring batch/copies exercises/grading batch/pace",
     "batch/teaching",
+    "batch/students",
+    "batch/offline",
     "__main__",
 )
 
@@ -148,7 +150,20 @@ def loaded_by(*arguments: str) -> set[str]:
     [["-c", "import vidlib"], ["-m", "vidlib"], ["-m", "vidlib", "--help"]]
     + [
         ["-m", "vidlib", word, "--help"]
-        for word in ("train", "score", "publish", "run", "sweep", "lab", "refresh", "gifs", "grade")
+        for word in (
+            "train",
+            "score",
+            "publish",
+            "run",
+            "sweep",
+            "lab",
+            "refresh",
+            "gifs",
+            "grade",
+            "times",
+            "students",
+            "offline",
+        )
     ],
     ids=" ".join,
 )
