@@ -76,7 +76,7 @@ FRAMED[:, 7:21, 7:21] = 0
 
 
 RIGHT = {
-    "attention_by_hand": [attention_by_einsum, F.scaled_dot_product_attention],
+    "attention_by_hand": [attention_by_einsum],
     "rotate_pairs": [rotate_as_complex],
     "attention_cost": [lambda t, n, w: (2 * w * (t * n) ** 2, 2 * w * t * n * t + 2 * w * t * n * n)],
     "patchify": [patchify_by_slices, patchify_by_unshuffle],
@@ -93,6 +93,7 @@ MISTAKES = {
         (lambda q, k, v: (q @ k.mT / q.shape[-1]).softmax(-1) @ v, "by its root"),
         (lambda q, k, v: (q @ k.mT / q.shape[-1] ** 0.5).softmax(-2) @ v, "over the queries"),
         (lambda q, k, v: (q @ k.mT / q.shape[-1] ** 0.5).softmax(-1), "has shape (1, 2, 3), expected (1, 2, 2)"),
+        (lambda q, k, v: F.scaled_dot_product_attention(q, k, v), "it calls scaled_dot_product_attention"),
     ],
     "rotate_pairs": [
         (lambda x, p, s: rotate_as_complex(x, -p, s), "turn the other way"),

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from vidlib.exercises.checking import Exercise, Slip
+from vidlib.exercises.demands import INPUTS_LEFT_ALONE, without
 from vidlib.exercises.leaks import leak_hunt
 from vidlib.exercises.questions import Question
 from vidlib.metrics import mse_per_frame
@@ -275,6 +276,7 @@ EXERCISES = (
             Slip(_attention(lambda d: d, -1), "the scores are divided by d, and should be by its root"),
             Slip(_attention(lambda d: d**0.5, -2), "the weights sum to 1 over the queries, and should over the keys"),
         ),
+        demands=(INPUTS_LEFT_ALONE, without("scaled_dot_product_attention", "MultiheadAttention")),
         tolerance=1e-5,
     ),
     Exercise(
@@ -428,8 +430,8 @@ QUESTIONS: tuple[Question, ...] = (
             "AdamW",
             "nearly twice the parameters",
         ),
-        answer="no rotary positions: 7.5, then AdamW, 5.1, and separate patches, 4.2. GELU costs 1.4; the others move "
-        "it by 1.3 at most, two of them downwards. The study's table stands below.",
+        answer="no rotary positions: 7.5, then AdamW, 5.1, and separate patches, 4.2. GELU costs 1.4, the others move "
+        "it by 1.3 at most, most of them downwards. The table stands below.",
     ),
     Question("looks_back", "How many even shares do patches under its digits get, in frames 1 to 9?"),
     Question(
