@@ -413,7 +413,7 @@ QUESTIONS: tuple[Question, ...] = (
     Question(
         "learnt_first",
         "What will the prediction show after a short training?",
-        choices=("nothing but black", "soft clouds", "sharp strokes"),
+        choices=("nothing but black", "noise", "soft clouds", "sharp strokes"),
     ),
     Question("who_leaks", "Which of the five models see the future?", choices=("A", "B", "C", "D", "E")),
     Question("still_a_6", "What share of the digits is still recognised in frame 20?", unit="%"),
