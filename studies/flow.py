@@ -29,7 +29,7 @@ MODELS = {
     "flow-convlstm, no velocity": ("flow-convlstm", {"reach": 0}),
     "convlstm": ("convlstm", {}),
 }
-EPOCHS, CLIPS = 4, 240
+EPOCHS, CLIPS = 3, 160
 SEEDS = (0, 1, 2)
 
 

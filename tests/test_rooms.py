@@ -25,7 +25,7 @@ FLOORS = (
     # clips
     "digits",
     "moving_mnist own_videos",
-    "flights",
+    "flights published",
     # models, baselines, drawing, what a loss sees
     "models/* baselines backbones viz/style",
     "models/registry perceptual digit_network viz/figures viz/curves viz/diagrams viz/animations viz/show",
@@ -35,7 +35,8 @@ FLOORS = (
     "training metrics weights exercises/differences",
     # a run, a lesson, a batch
     "exercises/slips exercises/demands exercises/questions exercises/source exercises/wire",
-    "recipes exercises/checking exercises/answering comparison lab/*",
+    "recipes exercises/checking exercises/answering comparison decomposition lab/*",
+    "gallery",
     "exercises/*_lessons runs",
     "exercises/lessons",
     "course live batch/run",

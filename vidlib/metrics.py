@@ -359,6 +359,11 @@ def _size(video: Tensor) -> str:
 # LPIPS ------------------------------------------------------------------------------------------------------------
 
 
+def lpips_file() -> Path:
+    """Where torchvision keeps the AlexNet weights that LPIPS needs, whether they are there or not."""
+    return Path(torch.hub.get_dir()) / "checkpoints" / "alexnet-owt-7be5be79.pth"
+
+
 def load_lpips(device: torch.device | str | None = None) -> nn.Module:
     """The LPIPS network on AlexNet, from torchmetrics; its ImageNet weights are downloaded once (233 MB).
 
@@ -374,7 +379,7 @@ def load_lpips(device: torch.device | str | None = None) -> nn.Module:
         with impatient_network():
             network = LearnedPerceptualImagePatchSimilarity(net_type="alex").net
     except (OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as error:
-        file = Path(torch.hub.get_dir()) / "checkpoints" / "alexnet-owt-7be5be79.pth"
+        file = lpips_file()
         raise RuntimeError(
             f"The LPIPS network could not be loaded ({reason(error)}). It needs torchvision's AlexNet "
             f"weights, {file}, which {'is there' if file.is_file() else 'is not there and would be downloaded'}: "

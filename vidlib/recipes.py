@@ -112,7 +112,7 @@ _OWN: Mapping[str, Mapping[str, dict[str, Any]]] = {
         "full": {"config": {"patch": 8, "features": 128, "hidden": [128, 128], "kernel": 3, "shared": True},
                  "lr": 0.012, "optimizer": "muon", "warmup": 2.1},
     },
-    "flow-convlstm": {"laptop": {"config": {"hidden": [16, 16]}, "lr": 2e-3}},
+    "flow-convlstm": {"laptop": {"config": {"hidden": [12, 12]}, "lr": 2e-3}},
     "video-transformer": {
         "smoke": {"lr": 6e-3, "optimizer": "muon"},
         "laptop": {"config": {"dim": 96, "heads": 3, "decoder": 128}, "lr": 6e-3, "optimizer": "muon",
