@@ -29,7 +29,7 @@ FLOORS = (
     # models, baselines, drawing, what a loss sees
     "models/* baselines backbones viz/style",
     "models/registry perceptual digit_network viz/figures viz/curves viz/diagrams viz/animations viz/show",
-    "viz/widgets iterative muon",
+    "viz/widgets viz/comparisons iterative muon",
     "viz",
     # training, metrics, weights
     "training metrics weights exercises/differences",
