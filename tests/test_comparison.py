@@ -129,6 +129,7 @@ def test_no_model_is_better_than_the_ideal_observer_on_average(scored):
         assert scored.interval(name).value > floor
         assert scored.verdict(name, "ideal-observer") == "worse"
     assert scored.verdict("oracle", "ideal-observer") == "better"
+    assert scored.verdict("copy-last", "all-black", "sharpness") == "higher"  # which is no praise
 
 
 def test_a_model_is_given_as_itself_by_name_or_as_a_file(clips, tmp_path):
@@ -216,6 +217,7 @@ def test_a_difference_within_its_interval_is_none(levels):
     for metric in ("mse", "psnr"):  # less is better in one, more in the other
         a, b = levels.verdict("gray", "dark", metric), levels.verdict("dark", "gray", metric)
         assert {a, b} == {"better", "worse"}
+    assert levels.verdict("gray", "dark", "sharpness") == "none"  # neither has an edge
     assert "none |" in levels.difference_table("gray") and "| gray |" not in levels.difference_table("gray")
 
 

@@ -31,7 +31,6 @@ from vidlib.weights import load_trained, pretrained_names
 SITUATIONS = ("neither", "overlap", "bounce", "both")
 _AFTER = 2  # frames for which a bounce counts after the one in which a wall was hit
 _WEIGHTS = {"sharpness": "truth_sharpness"}  # a metric that is a ratio of two means
-_LESS_IS_BETTER = {"mse", "mae", "lpips"}
 _AT_ONCE = 4_000_000  # numbers of a bootstrap in memory
 
 
@@ -241,11 +240,17 @@ class Comparison:
         return values, self.figures[model][ratio] if ratio else np.ones_like(values)
 
     def verdict(self, model: str, against: str, metric: str = "mse", **options: Any) -> str:
-        """``"better"``, ``"worse"``, or ``"none"`` where the interval of the paired difference holds 0."""
+        """``"better"`` or ``"worse"``, or ``"none"`` where the interval of the paired difference holds 0.
+
+        Of a metric that has no better side, such as sharpness, which noise raises too: ``"higher"`` or ``"lower"``.
+        """
         found = self.interval(model, metric, against=against, **options)
         if found.low <= 0 <= found.high:
             return "none"
-        return "better" if (found.value < 0) == (metric in _LESS_IS_BETTER) else "worse"
+        arrow = TITLES[metric][0][-1]
+        if arrow not in "↑↓":
+            return "higher" if found.value > 0 else "lower"
+        return "better" if (found.value > 0) == (arrow == "↑") else "worse"
 
     def per_frame(self, metric: str = "mse") -> dict[str, np.ndarray]:
         """Model → ``(horizon,)``, for the models that have the metric."""

@@ -193,7 +193,7 @@ def _frames() -> dict[str, tuple]:
     corner[0:3, 0] = 1.0
     away = torch.zeros(9, 10)
     away[7:9, 9] = 1.0  # around the border, the corner's stroke would come back here
-    away[1:4, 2] = 0.9
+    away[1:4, 2] = 0.6
     light = torch.rand(9, 10, generator=made)
     return {
         "an L that is two rows too high and two columns too far right": (moved, stroke, 3),
