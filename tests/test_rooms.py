@@ -23,10 +23,11 @@ FLOORS = (
     "files",
     "video machine history parameters tensors own_images colab",
     # clips
-    "digits",
+    "digits download",
     "moving_mnist own_videos",
     "flights published",
     # models, baselines, drawing, what a loss sees
+    "models/convlstm",
     "models/* baselines backbones viz/style",
     "models/registry perceptual digit_network viz/figures viz/curves viz/diagrams viz/animations viz/show",
     "viz/widgets viz/comparisons iterative muon",
