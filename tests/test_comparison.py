@@ -174,6 +174,22 @@ def test_lpips_is_never_downloaded_in_silence(clips, monkeypatch, tmp_path):
     assert "lpips" in given.metrics() and not given.missing
 
 
+def test_newcomers_stand_beside_what_was_scored_on_the_same_clips(levels, scored, clips):
+    both = scored.beside(levels)
+    assert list(both.figures) == [*scored.figures, *levels.figures] and both.costs.keys() == both.figures.keys()
+    assert both.interval("gray", against="convlstm").value == pytest.approx(
+        levels.interval("gray").value - scored.interval("convlstm").value
+    )
+    with pytest.raises(ValueError, match="both have 'dark', expected another name"):
+        both.beside(levels)
+    fewer = score_together({"few": Level(0.5)}, clips, limit=2, lpips=False, progress=False)
+    with pytest.raises(ValueError, match="the other models were scored on 2 of .* never stand in one table"):
+        scored.beside(fewer)
+    other = score_together({"few": Level(0.5)}, MovingMNIST(CLIPS, digits="builtin"), lpips=False, progress=False)
+    with pytest.raises(ValueError, match="never stand in one table"):
+        scored.beside(other)
+
+
 @pytest.mark.parametrize(
     "models, sentence",
     [

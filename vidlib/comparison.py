@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -194,6 +194,25 @@ class Comparison:
     def clips(self) -> int:
         """How many clips were scored."""
         return len(next(iter(self.figures.values()))["mse"])
+
+    def beside(self, other: Comparison) -> Comparison:
+        """These models and those of another comparison, which was made on the same clips, in one.
+
+        Raises:
+            ValueError: other clips, or a name that both have.
+        """
+        check_kind(Comparison, "what score_together gave", other=other)
+        for comparison in (self, other):
+            if comparison.fingerprint != self.fingerprint or comparison.clips != self.clips:
+                raise ValueError(
+                    f"the other models were scored on {other.clips:,} of {other.data}, expected {self.clips:,} of "
+                    f"{self.data}: figures of different clips never stand in one table."
+                )
+        if twice := sorted(set(self.figures) & set(other.figures)):
+            raise ValueError(f"both have {twice[0]!r}, expected another name for one of them.")
+        missing = tuple(dict.fromkeys((*self.missing, *other.missing)))
+        figures, costs = {**self.figures, **other.figures}, {**self.costs, **other.costs}
+        return replace(self, figures=figures, costs=costs, missing=missing)
 
     def metrics(self) -> list[str]:
         """The metrics that at least one model has, in the order of the tables."""
