@@ -365,7 +365,7 @@ def score_together(
     limit: int | None = None,
     past: int = 10,
     horizon: int = 10,
-    batch_size: int = 32,
+    batch_size: int = 16,
     device: torch.device | str | None = None,
     lpips: bool | LPIPS | None = None,
     progress: bool = True,

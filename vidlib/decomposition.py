@@ -31,7 +31,7 @@ from vidlib.video import check_model, check_shape, device_of, float_batch
 PARTS = ("unknowable", "where", "sharpness", "identity", "chance")
 REACH = 8  # pixels: a bounce that comes two frames late puts a digit 7 pixels off
 BLURS = (0.0, 1.0, 2.0, 4.0, 8.0)  # widths (standard deviations) in pixels
-_AT_ONCE = 8  # clips
+_AT_ONCE = 4  # clips
 
 
 @dataclass(frozen=True)
