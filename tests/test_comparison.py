@@ -180,7 +180,7 @@ def test_newcomers_stand_beside_what_was_scored_on_the_same_clips(levels, scored
     assert both.interval("gray", against="convlstm").value == pytest.approx(
         levels.interval("gray").value - scored.interval("convlstm").value
     )
-    with pytest.raises(ValueError, match="both have 'dark', expected another name"):
+    with pytest.raises(ValueError, match="both have 'again', expected another name"):
         both.beside(levels)
     fewer = score_together({"few": Level(0.5)}, clips, limit=2, lpips=False, progress=False)
     with pytest.raises(ValueError, match="the other models were scored on 2 of .* never stand in one table"):
