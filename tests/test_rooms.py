@@ -25,7 +25,7 @@ FLOORS = (
     # clips
     "digits",
     "moving_mnist own_videos",
-    "flights",
+    "flights lab/cases",
     # models, baselines, drawing, what a loss sees
     "models/* baselines backbones viz/style",
     "models/registry perceptual digit_network viz/figures viz/curves viz/diagrams viz/animations viz/show",
