@@ -32,7 +32,7 @@ FLOORS = (
     "viz/widgets iterative muon",
     "viz",
     # training, metrics, weights
-    "training metrics weights exercises/differences",
+    "training metrics weights exercises/differences lab/still",
     # a run, a lesson, a batch
     "exercises/slips exercises/demands exercises/questions exercises/source exercises/wire",
     "recipes exercises/checking exercises/answering comparison lab/*",
