@@ -36,7 +36,7 @@ FLOORS = (
     # a run, a lesson, a batch
     "exercises/slips exercises/demands exercises/questions exercises/source exercises/wire",
     "recipes exercises/checking exercises/answering comparison lab/*",
-    "exercises/*_lessons runs",
+    "exercises/*_lessons runs lab",
     "exercises/lessons",
     "course live batch/run",
     "batch/sweep batch/authoring batch/copies exercises/grading batch/pace",

@@ -93,9 +93,15 @@ export class Lab {
 
   edit(i, changes) {
     this.chosen = i;
-    this.why.textContent = "";
     Object.assign(this.setting.digits[i], changes);
-    this.change({});
+    this.set({});
+  }
+
+  // A change by hand: it is no preset any more, and no round of guessing.
+  set(changes) {
+    if (this.guess) this.stopGuessing();
+    this.why.textContent = "";
+    this.change(changes);
   }
 
   text() {
@@ -159,7 +165,7 @@ export class Lab {
     this.guessButton = button("Guess first", () => this.startGuessing(), { class: "lab-accent" });
     return make("div", { class: "lab-transport" }, this.playButton,
       make("div", { class: "lab-time" }, this.slider, make("div", { class: "lab-eras", "aria-hidden": "true" },
-        make("span", {}, "past"), make("span", {}, "future"))),
+        make("span", {}, "past: seen by all"), make("span", {}, "future: predicted"))),
       this.counter, this.speedPick, make("label", { class: "lab-check" }, this.loopBox, "Loop"),
       ...(models ? [views.node] : []), this.guessButton);
   }
@@ -177,30 +183,31 @@ export class Lab {
     this.places = { x: number("x", 36, "x"), y: number("y", 36, "y"), angle: number("angle", 359, "angle") };
     this.drawHere = make("div", {});
     this.drawButton = button("Draw one", () => this.openDrawing());
-    for (let kind = 0; kind < 10; kind++)
-      for (let variant = 0; variant < this.tray.each; variant++) {
+    for (let variant = 0; variant < this.tray.each; variant++)
+      for (let kind = 0; kind < 10; kind++) {
         const name = `${kind}${"abcdefgh"[variant]}`;
         this.trayBox.append(make("button", { type: "button", "data-image": name, "aria-label": `${kind}, ${variant + 1} of ${this.tray.each}`,
           onclick: () => this.edit(this.chosen, { image: name }) },
           make("img", { src: face(pixelsOf(name, this.tray)), alt: "", width: 28, height: 28 })));
       }
-    this.digitsBody = make("div", {}, this.trayBox, make("div", { class: "lab-row" }, this.drawButton,
-      make("label", {}, "x", this.places.x), make("label", {}, "y", this.places.y), make("label", {}, "turn", this.places.angle)));
+    this.digitsBody = make("div", {}, this.trayBox, make("div", { class: "lab-row" },
+      make("label", {}, "x", this.places.x), make("label", {}, "y", this.places.y), make("label", {}, "turn", this.places.angle)),
+      make("div", { class: "lab-row" }, this.drawButton));
     return make("section", { class: "lab-card", "aria-label": "Digits" }, make("h3", {}, "Digits"), this.tabs, this.digitsBody, this.drawHere);
   }
 
   ruleCard() {
     const range = (key, min, max, step, label) => {
-      const input = make("input", { type: "range", min, max, step, "aria-label": label, oninput: () => this.change({ [key]: Number(input.value) }) });
+      const input = make("input", { type: "range", min, max, step, "aria-label": label, oninput: () => this.set({ [key]: Number(input.value) }) });
       const value = make("output", {});
       this.ranges[key] = { input, value };
       return make("div", { class: "lab-setting" }, make("span", {}, label), value, input);
     };
     this.ranges = {};
-    const walls = segments("Walls", { clamp: "Clamp", mirror: "Mirror" }, (name) => this.change({ walls: name }));
-    const corners = segments("Whole pixels", { truncate: "Truncate", round: "Round" }, (name) => this.change({ corners: name }));
+    const walls = segments("Walls", { clamp: "Clamp", mirror: "Mirror" }, (name) => this.set({ walls: name }));
+    const corners = segments("Whole pixels", { truncate: "Truncate", round: "Round" }, (name) => this.set({ corners: name }));
     [this.markWalls, this.markCorners] = [walls.mark, corners.mark];
-    this.official = button("Official rule", () => this.change({ speed: 3.6, walls: "clamp", corners: "truncate" }));
+    this.official = button("Official rule", () => this.set({ speed: 3.6, walls: "clamp", corners: "truncate" }));
     const models = this.engine.models.length > 0;
     return make("section", { class: "lab-card", "aria-label": "Rule" }, make("h3", {}, "Rule"),
       range("speed", 0, 12, 0.1, "Speed"),
@@ -274,7 +281,7 @@ export class Lab {
     this.markView(view);
     this.official.disabled = speed === 3.6 && walls === "clamp" && corners === "truncate";
     this.slider.max = this.total;
-    this.slider.style.setProperty("--past", `${((PAST - 0.5) / (this.total - 1)) * 100}%`);
+    this.root.style.setProperty("--past", `${((PAST - 0.5) / (this.total - 1)) * 100}%`);
     const now = format({ ...this.setting, frame: 1, view: "frames" });
     for (const chip of this.chips.children) chip.setAttribute("aria-pressed", this.presets[chip.dataset.preset]?.case === now && !this.guess);
   }
@@ -323,7 +330,7 @@ export class Lab {
     const says = panel.error || (!pixels && future && (this.engine.ready() ? "…" : "not loaded")) || "";
     if (view.curtain.textContent !== says) view.curtain.textContent = says;
     const seen = view.name === "truth" ? null : panel.mse?.[frame - PAST - 1];
-    view.value.textContent = view.name === "truth" ? (future ? "what happens" : "what all see") : seen === undefined || seen === null || hidden ? "" : `MSE ${seen.toFixed(1)}`;
+    view.value.textContent = view.name === "truth" ? (future ? "what happens" : "the past") : !future ? "sees the past" : seen === undefined || seen === null || hidden ? "" : `MSE ${seen.toFixed(1)}`;
     view.canvas.setAttribute("aria-label", `${view.title}, frame ${frame}${seen === undefined || seen === null ? "" : `, MSE ${seen.toFixed(1)}`}`);
     view.node.classList.toggle("lab-old", Boolean(panel.known) && panel.version !== this.predictions.version);
   }
@@ -354,7 +361,7 @@ export class Lab {
     if (!this.banner.firstChild) {
       this.loader = button(`Load the models (${engine.size})`, () => this.loadModels(), { class: "lab-primary" });
       this.progress = make("progress", { max: 1, value: 0, hidden: true, "aria-label": "Loading the models" });
-      this.progressText = make("span", { class: "lab-note" }, "They run in this page, nothing you draw leaves it.");
+      this.progressText = make("span", { class: "lab-note", role: "status" }, "They run in this page, nothing you draw leaves it.");
       this.banner.append(this.loader, this.progress, this.progressText);
     }
   }
@@ -362,6 +369,7 @@ export class Lab {
   async loadModels() {
     this.loader.disabled = true;
     this.progress.hidden = false;
+    this.progressText.classList.remove("lab-bad");
     try {
       await this.engine.load((part, text) => {
         this.progress.value = part;
@@ -370,8 +378,8 @@ export class Lab {
       this.say("The models are there.");
     } catch (fault) {
       this.progress.hidden = true;
-      this.progressText.textContent = "";
-      this.say(fault.message, true);
+      this.progressText.textContent = fault.message;
+      this.progressText.classList.add("lab-bad");
     }
     this.loader.disabled = false;
     if (this.engine.ready()) this.question();
@@ -434,12 +442,12 @@ export class Lab {
 
   addDigit() {
     this.chosen = this.setting.digits.length;
-    this.change({ digits: [...this.setting.digits, { image: `${[3, 1, 4, 9][this.chosen % 4]}b`, x: 18, y: 18, angle: (90 * this.chosen + 30) % 360 }] });
+    this.set({ digits: [...this.setting.digits, { image: `${[3, 1, 4, 9][this.chosen % 4]}b`, x: 18, y: 18, angle: (90 * this.chosen + 30) % 360 }] });
     this.tabs.children[this.chosen].focus();
   }
 
   removeDigit() {
-    this.change({ digits: this.setting.digits.filter((_, i) => i !== this.chosen) });
+    this.set({ digits: this.setting.digits.filter((_, i) => i !== this.chosen) });
     this.tabs.children[this.chosen].focus();
   }
 
@@ -462,6 +470,7 @@ export class Lab {
     if (!this.guess || this.guess.round >= ROUNDS) this.guess = new Guessing();
     this.why.textContent = "";
     this.guess.shown = false;
+    this.loop = this.loopBox.checked = true;
     this.frame = 1;
     this.change(randomCase(this.tray.each, this.options.random));
     this.guess.begin(this.flight);

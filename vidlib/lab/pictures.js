@@ -16,19 +16,18 @@ const error = (value) => 128 + Math.round(63.5 + 63.5 * Math.min(Math.max(value,
 // A frame as numbers of the palette. Bytes are the truth or the past; floats are a prediction.
 export function indices(frame, truth, view) {
   const white = frame instanceof Uint8Array ? 255 : 1;
-  return Uint8Array.from({ length: PIXELS }, (_, i) => {
-    const value = frame[i] / white;
-    return view === "error" && white === 1 ? error(Math.min(Math.max(value, 0), 1) - truth[i] / 255) : gray(value);
-  });
+  const chosen = new Uint8Array(PIXELS), signed = view === "error" && white === 1;
+  for (let i = 0; i < PIXELS; i++)
+    chosen[i] = signed ? error(Math.min(Math.max(frame[i], 0), 1) - truth[i] / 255) : gray(frame[i] / white);
+  return chosen;
 }
 
+const OPAQUE = Uint32Array.from(PALETTE, (color) => new Uint32Array(Uint8Array.of(...color, 255).buffer)[0]);
+
 export function draw(canvas, chosen) {
-  const context = canvas.getContext("2d"), image = context.createImageData(CANVAS, CANVAS);
-  for (let i = 0; i < PIXELS; i++) {
-    const [red, green, blue] = PALETTE[chosen[i]];
-    image.data.set([red, green, blue, 255], 4 * i);
-  }
-  context.putImageData(image, 0, 0);
+  const image = new ImageData(CANVAS, CANVAS), whole = new Uint32Array(image.data.buffer);
+  for (let i = 0; i < PIXELS; i++) whole[i] = OPAQUE[chosen[i]];
+  canvas.getContext("2d").putImageData(image, 0, 0);
 }
 
 // What a panel shows in a frame, from 1: the past is the same for all of them. Null where nothing is known yet.

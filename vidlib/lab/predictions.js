@@ -40,18 +40,15 @@ export class Predictions {
   async answer(question) {
     const kinds = this.engine.models.map((model) => new Rollout(this.engine, model, question));
     if (this.engine.observer) kinds.push(new Observing(this.engine, question));
-    let first = true;
     while (kinds.some((kind) => kind.goesOn)) {
-      for (const kind of kinds.filter((one) => one.goesOn)) {
+      await Promise.all(kinds.filter((kind) => kind.goesOn).map(async (kind) => {
         try {
           await kind.step();
         } catch (fault) {
           kind.error = fault.message || String(fault);
         }
         this.keep(kind);
-      }
-      if (!first && this.wanted) return;
-      first = false;
+      }));
       if (this.wanted) return;
     }
     await this.identify(question, kinds);

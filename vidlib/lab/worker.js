@@ -17,8 +17,13 @@ async function fetched(url, bytes, arrived) {
     throw new Error(`${nameOf(url)} could not be fetched: look at the network and load again.`);
   }
   if (!answer.ok) throw new Error(`${nameOf(url)} is missing on this site (${answer.status}): build the pages again.`);
-  const all = new Uint8Array(bytes), reader = answer.body.getReader();
-  let at = 0;
+  let all, at = 0;
+  try {
+    all = new Uint8Array(bytes);
+  } catch (fault) {
+    throw new Error(outOf(fault, `${nameOf(url)} could not be kept`));
+  }
+  const reader = answer.body.getReader();
   for (;;) {
     const { done, value } = await reader.read().catch(() => ({ done: true }));
     if (done) break;
