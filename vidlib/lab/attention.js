@@ -1,6 +1,7 @@
 // Where the transformer looks: click a patch, see what each layer takes from where and when; switch a head off.
 
 import { CANVAS, PAST } from "./physics.js";
+import { frameOf } from "./pictures.js";
 import { make } from "./elements.js";
 
 export class AttentionView {
@@ -98,19 +99,21 @@ export class AttentionView {
   // `seen` is layers · heads · (grid² places, then past times).
   show() {
     const { frame } = this.lab, { grid, past, heads, layers } = this.model, each = grid * grid + past;
-    this.heading.textContent = this.fault || `Patch ${this.patch[0] + 1}, ${this.patch[1] + 1} of frame ${frame}${frame > PAST ? ", a frame to come" : ""}. Left: where in its frame each layer looks; right: when, from the first past frame to the last. Click a patch in the transformer’s panel to choose another; press a layer’s switch to silence the head.`;
+    this.heading.textContent = this.fault || `Patch ${this.patch[0] + 1}, ${this.patch[1] + 1} of frame ${frame}${frame > PAST ? ", a frame to come" : ""}. Squares: where in its frame each layer looks. Bars: when, from the first past frame to the last. Click a patch in the transformer’s panel to choose another; choose a head to switch it off in a layer, and see what becomes of the prediction.`;
     if (this.headPick.children.length !== heads + 1)
       this.headPick.replaceChildren(...["all, averaged", ...Array.from({ length: heads }, (_, i) => `${i + 1}`)].map((text, i) => make("option", { value: i }, text)));
     this.reset.toggleAttribute("disabled", !this.silent.size);
     if (!this.seen) return;
     if (this.grid.children.length !== layers)
       this.grid.replaceChildren(...Array.from({ length: layers }, (_, layer) => this.layer(layer)));
+    const answer = this.lab.predictions.answers.get(this.model.name);
+    const under = answer && frameOf(answer, Math.min(frame, PAST + answer.count));
     for (let layer = 0; layer < layers; layer++) {
       const chosen = this.head ? [this.head - 1] : Array.from({ length: heads }, (_, i) => i);
       const values = Array.from({ length: each }, (_, i) => chosen.reduce((sum, head) => sum + this.seen[(layer * heads + head) * each + i], 0) / chosen.length);
       const { space, time, switches } = this.grid.children[layer].parts;
-      heat(space, values.slice(0, grid * grid), grid, grid);
-      heat(time, values.slice(grid * grid), past, 1);
+      heat(space, values.slice(0, grid * grid), grid, under);
+      heat(time, values.slice(grid * grid), past);
       for (const [axis, box] of Object.entries(switches)) {
         box.disabled = !this.head;
         const off = this.head ? this.silent.has(`${layer}:${axis}:${this.head - 1}`) : [...this.silent].some((one) => one.startsWith(`${layer}:${axis}:`));
@@ -127,19 +130,21 @@ export class AttentionView {
       if (!this.silent.delete(key)) this.silent.add(key);
       this.again();
     } }, axis);
-    const parts = { space: canvas(model.grid, model.grid, "attention over places"), time: canvas(model.past, 1, "attention over times"), switches: { space: toggle("space"), time: toggle("time") } };
+    const parts = { space: canvas(CANVAS, CANVAS, "attention over places"), time: canvas(model.past, 1, "attention over times"), switches: { space: toggle("space"), time: toggle("time") } };
     const node = make("div", { class: "lab-layer" }, make("b", {}, `Layer ${layer + 1}`), parts.space, parts.time, make("div", { class: "lab-row" }, parts.switches.space, parts.switches.time));
     node.parts = parts;
     return node;
   }
 }
 
-// Weights as brightness, the largest as bright as can be.
-function heat(canvas, values, wide, high) {
-  const image = new ImageData(wide, high), most = Math.max(...values, 1e-9);
-  values.forEach((value, i) => {
-    const share = value / most;
-    image.data.set([255 * Math.min(1, 1.6 * share), 255 * share ** 1.6, 255 * (0.15 + 0.35 * share ** 4), 255], 4 * i);
-  });
+// Weights as warm light, the largest as bright as can be, over the frame that they are about.
+function heat(canvas, values, wide, under) {
+  const { width, height } = canvas, image = new ImageData(width, height), most = Math.max(...values, 1e-9);
+  for (let i = 0; i < width * height; i++) {
+    const column = Math.floor(((i % width) * wide) / width), row = under ? Math.floor((Math.floor(i / width) * wide) / height) : 0;
+    const share = values[row * wide + column] / most, white = under instanceof Uint8Array ? 255 : 1;
+    const ink = under ? 110 * Math.min(Math.max(under[i] / white, 0), 1) : 0;
+    image.data.set([255 * Math.min(1, 1.4 * share) + ink, 200 * share ** 1.5 + ink, 40 + 60 * share ** 3 + ink, 255], 4 * i);
+  }
   canvas.getContext("2d").putImageData(image, 0, 0);
 }

@@ -61,12 +61,11 @@ export class Board {
   }
 
   // Draw a setting. Handles are made once and moved from then on: a drag holds on to its node.
-  show(setting, paths, { chosen, frames, frame, hidden }) {
+  show(setting, paths, { chosen, frames, frame, closed, bare }) {
     this.setting = setting;
     while (this.parts.length > setting.digits.length) this.parts.pop().group.remove();
     while (this.parts.length < setting.digits.length) this.parts.push(this.handle(this.parts.length));
-    this.handles.style.display = hidden ? "none" : "";
-    this.node.classList.toggle("lab-hidden-future", hidden);
+    this.handles.style.display = bare ? "none" : "";
     this.paths.replaceChildren(...setting.digits.flatMap((digit, i) => {
       const points = [[Math.trunc(digit.x), Math.trunc(digit.y)], ...paths[i]].map(([x, y]) => [x + HALF, y + HALF]);
       const line = (from, to, kind) => svg("polyline", {
@@ -74,7 +73,7 @@ export class Board {
       });
       const [x, y] = points[Math.min(frame, points.length - 1)];
       const past = line(0, PAST, "lab-path");
-      if (hidden) return frame > PAST ? [past] : [past, svg("circle", { cx: x, cy: y, r: 0.9, fill: DIGIT_COLORS[i] })];
+      if (closed) return [past, svg("circle", { cx: x, cy: y, r: 0.9, fill: DIGIT_COLORS[i] })];
       return [past, line(PAST, frames, "lab-path lab-future"), svg("circle", { cx: x, cy: y, r: 0.9, fill: DIGIT_COLORS[i] })];
     }));
     setting.digits.forEach((digit, i) => {

@@ -126,8 +126,9 @@ def write_page(folder: str | Path, *, say: Callable[[str], None] = print) -> Pat
     }  # fmt: skip
     with atomic_write(folder / "lab.json") as temporary:
         temporary.write_text(json.dumps(facts, ensure_ascii=False), encoding="utf-8")
-    for script in [*FOLDER.glob("*.js"), FOLDER / "lab.css"]:
-        shutil.copyfile(script, folder / script.name)
+    for script in (*FOLDER.glob("*.js"), FOLDER / "lab.css"):
+        if script.name != "widget.js":
+            shutil.copyfile(script, folder / script.name)
     shutil.copyfile(FOLDER / "page.html", folder / "index.html")
     figure, _ = still(read_case(), {title: load_pretrained(name) for name, title in MODELS.items()})
     with atomic_write(folder / "still.png") as temporary:

@@ -15,8 +15,10 @@ import { make } from "./elements.js";
 
 const MODEL_COLORS = ["#0072B2", "#D55E00", "#CC79A7", "#E69F00", "#56B4E9", "#8A6FD1"];
 const OBSERVER_COLOR = "#009E73";
+const HINT = "Drag a ring to move a digit, an arrow to turn it; the models answer at once.";
 let labs = 0;
 
+const portrait = (picture) => make("span", { class: "lab-face", style: `background-image:url(${picture})` });
 const button = (text, onclick, more = {}) => make("button", { type: "button", onclick, ...more }, text);
 
 // Buttons of which one is pressed: {name: text}; `mark(name)` presses one.
@@ -64,7 +66,7 @@ export class Lab {
     } catch (fault) {
       return `This case cannot be shown: ${fault.message}`;
     }
-    this.why.textContent = why || Object.values(this.presets).find((preset) => preset.case === text)?.why || "";
+    this.why.textContent = why || Object.values(this.presets).find((preset) => preset.case === text)?.why || HINT;
     this.chosen = 0;
     this.change(setting);
     return "";
@@ -100,7 +102,7 @@ export class Lab {
   // A change by hand: it is no preset any more, and no round of guessing.
   set(changes) {
     if (this.guess) this.stopGuessing();
-    this.why.textContent = "";
+    this.why.textContent = HINT;
     this.change(changes);
   }
 
@@ -146,7 +148,7 @@ export class Lab {
         screen, make("figcaption", {}, make("span", { class: "lab-name" }, kind.title), value));
       return { ...kind, canvas, curtain, value, node, screen };
     });
-    this.panels.style.setProperty("--count", this.views.length);
+    this.panels.style.setProperty("--others", this.views.length === 4 ? 3 : Math.min(this.views.length - 1, 2) || 1);
     this.panels.replaceChildren(...this.views.map((view) => view.node));
     this.attention?.attach(this.views);
   }
@@ -188,7 +190,7 @@ export class Lab {
         const name = `${kind}${"abcdefgh"[variant]}`;
         this.trayBox.append(make("button", { type: "button", "data-image": name, "aria-label": `${kind}, ${variant + 1} of ${this.tray.each}`,
           onclick: () => this.edit(this.chosen, { image: name }) },
-          make("img", { src: face(pixelsOf(name, this.tray)), alt: "", width: 28, height: 28 })));
+          portrait(face(pixelsOf(name, this.tray)))));
       }
     this.digitsBody = make("div", {}, this.trayBox, make("div", { class: "lab-row" },
       make("label", {}, "x", this.places.x), make("label", {}, "y", this.places.y), make("label", {}, "turn", this.places.angle)),
@@ -263,7 +265,7 @@ export class Lab {
     if (this.tabs.dataset.key !== key) { // made anew only where digits have changed: the focus stays
       this.tabs.dataset.key = key;
       this.tabs.replaceChildren(...digits.map((digit, i) => make("button", { type: "button", class: "lab-tab", style: `--mark:${DIGIT_COLORS[i]}`,
-        "aria-label": nameOf(digit, i), onclick: () => this.choose(i) }, make("img", { src: this.pictures[i], alt: "", width: 36, height: 36 }))),
+        "aria-label": nameOf(digit, i), onclick: () => this.choose(i) }, portrait(this.pictures[i]))),
         button("+", () => this.addDigit(), { class: "lab-tab", "aria-label": "Add a digit", disabled: count === 4 }),
         button("−", () => this.removeDigit(), { class: "lab-tab", "aria-label": "Remove this digit", disabled: count === 1 }));
     }
@@ -298,7 +300,7 @@ export class Lab {
     const { frame, setting } = this, future = frame > PAST, hidden = this.guess && !this.guess.shown;
     this.drawn = this.views.map((view) => this.panel(view));
     this.drawn.forEach((panel, i) => this.paintPanel(this.views[i], panel));
-    this.board.show(setting, this.flight.paths, { chosen: this.chosen, frames: this.total, frame, hidden: Boolean(this.guess) && hidden });
+    this.board.show(setting, this.flight.paths, { chosen: this.chosen, frames: this.total, frame, closed: hidden, bare: Boolean(this.guess) });
     if (this.guess) this.board.haunt(this.guess.ghosts, this.pictures, (i, x, y) => { this.guess.ghosts[i] = [x, y]; this.touch(); }, this.guess.shown);
     else this.board.haunt(null);
     this.slider.value = frame;
@@ -307,6 +309,7 @@ export class Lab {
     this.counter.textContent = `${frame} / ${this.total}`;
     this.root.classList.toggle("lab-in-future", future);
     this.root.classList.toggle("lab-guessing", Boolean(this.guess) && hidden);
+    this.guessButton.hidden = Boolean(this.guess);
     this.playButton.textContent = this.playing ? "Pause" : "Play";
     this.showBanner();
     if (this.chartBox) this.paintChart();
@@ -436,7 +439,7 @@ export class Lab {
 
   surprise() {
     this.stopGuessing();
-    this.why.textContent = "";
+    this.why.textContent = HINT;
     this.change(randomCase(this.tray.each));
   }
 
@@ -468,7 +471,7 @@ export class Lab {
   startGuessing() {
     if (this.guess && !this.guess.shown) return;
     if (!this.guess || this.guess.round >= ROUNDS) this.guess = new Guessing();
-    this.why.textContent = "";
+    this.why.textContent = HINT;
     this.guess.shown = false;
     this.loop = this.loopBox.checked = true;
     this.frame = 1;

@@ -56,7 +56,8 @@ export function pageEngine(facts) {
   };
 }
 
-export async function start(root) {
+// `engineOf` makes the engine from what lab.json says.
+export async function start(root, engineOf = pageEngine) {
   let facts;
   try {
     facts = await (await fetch(new URL("lab.json", base))).json();
@@ -66,7 +67,7 @@ export async function start(root) {
   }
   const address = (text) => `${location.href.split("#")[0]}#${text}`;
   const lab = new Lab(root, {
-    ...facts, engine: pageEngine(facts), case: decodeHash(),
+    ...facts, engine: engineOf(facts), case: decodeHash(),
     link(text, whole) {
       if (!whole) history.replaceState(null, "", `#${text}`);
       return address(text);
