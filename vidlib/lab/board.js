@@ -13,7 +13,9 @@ const turned = (angle) => ((Math.round(angle) % 360) + 360) % 360;
 export const nameOf = (digit, i) => `Digit ${i + 1}, ${digit.image[0] === "~" ? "drawn" : `a ${digit.image[0]}`}`;
 
 // Drag a node with mouse, finger or pen; `move` gets the pointer's place in pixels of the frame.
-function draggable(node, board, begin, move, end) {
+function draggable(node, board, begin, move) {
+  // Inside a drawing the style touch-action is not enough: a finger would scroll the page away.
+  node.addEventListener("touchstart", (event) => event.preventDefault(), { passive: false });
   node.addEventListener("pointerdown", (event) => {
     if (event.button) return;
     event.preventDefault();
@@ -28,7 +30,6 @@ function draggable(node, board, begin, move, end) {
       node.removeEventListener("pointermove", follow);
       node.removeEventListener("pointerup", stop);
       node.removeEventListener("pointercancel", stop);
-      end?.();
     };
     node.addEventListener("pointerup", stop);
     node.addEventListener("pointercancel", stop);

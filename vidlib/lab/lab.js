@@ -40,7 +40,8 @@ export class Lab {
     this.predictions = new Predictions(this.engine, () => this.touch());
     this.attention = this.engine.attention ? new AttentionView(this) : null;
     this.build();
-    const said = this.load(options.case || Object.values(this.presets)[0].case);
+    this.load(Object.values(this.presets)[0].case);
+    const said = options.case ? this.load(options.case) : "";
     if (this.setting.frame > 1) this.frame = this.setting.frame;
     else if (this.calm) this.frame = PAST + 5;
     else this.run(true);

@@ -82,6 +82,13 @@ export async function start(root, engineOf = pageEngine) {
   return lab;
 }
 
-const decodeHash = () => decodeURI(location.hash.slice(1));
+function decodeHash() {
+  const text = location.hash.slice(1);
+  try {
+    return decodeURI(text);
+  } catch {
+    return text; // the sentence about it is parse's
+  }
+}
 
 for (const root of document.querySelectorAll("[data-what-if-lab]")) start(root);

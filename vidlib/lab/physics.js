@@ -91,7 +91,7 @@ export function parse(text) {
   const setting = { ...DEFAULTS, digits: [] };
   for (const part of text.replace(/^#/, "").split("&").filter(Boolean)) {
     const [key, value = ""] = part.split(/=(.*)/s);
-    if (key === "digits") setting.digits = decodeURIComponent(value).split(";").map(parseDigit);
+    if (key === "digits") setting.digits = value.split(";").map(parseDigit);
     else if (key in CHOICES) {
       if (!CHOICES[key].includes(value))
         throw new Error(`${key} is “${value}”, expected ${CHOICES[key].join(" or ")}.`);
