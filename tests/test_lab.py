@@ -1,4 +1,4 @@
-"""The what-if lab in a real browser: its front end with models made of two lines, and its page with the shipped ones."""
+"""The what-if lab in a real browser: its front end with models of two lines, its page with the shipped ones."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ FLAGS = [
     "--disable-dev-shm-usage",
 ]
 
-# Two models: one fails or dawdles when it is told to, one fades, brightens past 1 and so is clamped when it is fed back.
+# Two models: one fails or dawdles when told to, one brightens past 1 and so is clamped when it is fed back.
 STUB = """<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">
 <title>lab</title><link rel="icon" href="data:,"><link rel="stylesheet" href="lab.css"><body><div id="here"></div>
 <script type="module">
