@@ -27,7 +27,7 @@ from torch import Tensor
 
 from vidlib.checks import check_choice, check_counts, check_texts, did_you_mean, shown
 from vidlib.digits import SIZE, load_digits
-from vidlib.files import atomic_write
+from vidlib.files import atomic_write, user_path
 from vidlib.moving_mnist import FREE_RANGE, SPEED, Trajectories, paste, step
 
 FOLDER = Path(__file__).parent
@@ -211,11 +211,15 @@ def for_the_front_end() -> dict[str, Any]:
     return {"tray": {"each": EACH, "base64": pixels}, "presets": presets()}
 
 
-def write_tray(path: Path = FOLDER / "tray.png") -> Path:
+def write_tray(path: str | Path | None = None) -> Path:
     """Make the tray anew: the first MNIST test digits of each kind, so that no model has seen them.
 
-    ``python -c "from vidlib.lab.cases import write_tray; write_tray()"``
+    ``python -c "from vidlib.lab.cases import write_tray; write_tray()"`` makes the one that is shipped.
+
+    Args:
+        path: where to; ``None`` for the tray's own file.
     """
+    path = FOLDER / "tray.png" if path is None else user_path(path)
     digits = load_digits("mnist", "test")
     rows = [np.concatenate(list(_first(digits.images, digits.labels == kind)), axis=1) for kind in range(10)]
     with atomic_write(path) as temporary:

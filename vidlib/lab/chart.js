@@ -8,24 +8,25 @@ export const METRICS = {
   sharpness: { title: "Sharpness", unit: "gradient over the truth's; 1 is as sharp", digits: 2 },
   identity: { title: "Identity", unit: "share of digits still recognised; higher is better", digits: 2 },
 };
-const [WIDE, HIGH, LEFT, RIGHT, TOP, BOTTOM] = [560, 230, 42, 12, 12, 26];
+const [HIGH, LEFT, RIGHT, TOP, BOTTOM] = [240, 36, 12, 12, 26];
 
-export function chart(lines, metric, horizon, frame, pick) {
+// As wide as its box in pixels, so that words and lines are everywhere as large as they are meant.
+export function chart(lines, metric, horizon, frame, wide, pick) {
   const { title, unit } = METRICS[metric];
   const values = lines.flatMap((line) => line.values);
   const top = metric === "mse" ? nice(Math.max(20, ...values)) : Math.max(1, Math.ceil(5 * Math.max(0, ...values)) / 5);
-  const x = (at) => LEFT + ((at - PAST - 1) / (horizon - 1)) * (WIDE - LEFT - RIGHT);
+  const x = (at) => LEFT + ((at - PAST - 1) / (horizon - 1)) * (wide - LEFT - RIGHT);
   const y = (value) => TOP + (1 - Math.min(value, top) / top) * (HIGH - TOP - BOTTOM);
   const node = svg("svg", {
-    viewBox: `0 0 ${WIDE} ${HIGH}`, class: "lab-chart", role: "img",
+    viewBox: `0 0 ${wide} ${HIGH}`, class: "lab-chart", role: "img",
     "aria-label": `${title} by frame, ${unit}. ${lines.map((line) => `${line.title}: mean ${mean(line.values, metric)}`).join("; ")}.`,
   });
   for (let tick = 0; tick <= 4; tick++) {
     const value = (top * tick) / 4;
-    node.append(svg("line", { x1: LEFT, x2: WIDE - RIGHT, y1: y(value), y2: y(value), class: "lab-rule" }),
+    node.append(svg("line", { x1: LEFT, x2: wide - RIGHT, y1: y(value), y2: y(value), class: "lab-rule" }),
       svg("text", { x: LEFT - 6, y: y(value) + 4, "text-anchor": "end" }, String(Number(value.toFixed(2)))));
   }
-  const every = horizon <= 10 ? 1 : horizon <= 20 ? 2 : 5;
+  const every = [1, 2, 5, 10].find((step) => (horizon / step) * 30 < wide);
   for (let at = PAST + every; at <= PAST + horizon; at += every)
     node.append(svg("text", { x: x(at), y: HIGH - 8, "text-anchor": "middle" }, String(at)));
   if (frame > PAST)
@@ -38,8 +39,8 @@ export function chart(lines, metric, horizon, frame, pick) {
       node.append(svg("circle", { cx: x(frame), cy: y(line.values[at]), r: 5, fill: line.color, class: "lab-dot" }));
   }
   node.addEventListener("pointerdown", (event) => {
-    const box = node.getBoundingClientRect(), at = ((event.clientX - box.left) / box.width) * WIDE;
-    pick(Math.round(PAST + 1 + ((at - LEFT) / (WIDE - LEFT - RIGHT)) * (horizon - 1)));
+    const box = node.getBoundingClientRect(), at = ((event.clientX - box.left) / box.width) * wide;
+    pick(Math.round(PAST + 1 + ((at - LEFT) / (wide - LEFT - RIGHT)) * (horizon - 1)));
   });
   return node;
 }

@@ -134,6 +134,8 @@ export class Lab {
       ...(this.attention ? [this.attention.node] : []), this.keepBar(), this.status);
     this.makePanels();
     this.root.addEventListener("keydown", (event) => this.key(event));
+    this.watcher = new ResizeObserver(() => this.touch());
+    this.watcher.observe(this.root);
   }
 
   makePanels() {
@@ -345,7 +347,7 @@ export class Lab {
       return { title: view.title, color: view.color, dashed: view.name === OBSERVER, values: this.guess && !this.guess.shown ? [] : values };
     });
     this.markMetric(this.metric);
-    this.chartBox.replaceChildren(chart(lines, this.metric, this.setting.horizon, this.frame, (frame) => { this.run(false); this.go(frame); }));
+    this.chartBox.replaceChildren(chart(lines, this.metric, this.setting.horizon, this.frame, this.chartBox.clientWidth || 560, (frame) => { this.run(false); this.go(frame); }));
     const digits = METRICS[this.metric].digits;
     this.legend.replaceChildren(...lines.map((line) => {
       const now = line.values[this.frame - PAST - 1];
@@ -565,6 +567,7 @@ export class Lab {
 
   stop() {
     this.run(false);
+    this.watcher.disconnect();
     clearTimeout(this.later);
     cancelAnimationFrame(this.pending);
   }

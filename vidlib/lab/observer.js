@@ -31,7 +31,7 @@ export function chances(path, rule, seen, first, count) {
           }
     }
     if (agreeing >= ENOUGH || finer === 8) {
-      if (!total) throw new Error("no flight agrees with what was seen, so the ideal observer is silent.");
+      if (!total) throw new Error("a single flight agrees with what was seen: turn a digit a little.");
       places.forEach((place) => place.forEach((share, at) => place.set(at, share / total)));
       return places;
     }

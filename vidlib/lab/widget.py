@@ -131,7 +131,8 @@ class Engine:
             asked = {key: value for key, value in question.items() if key not in ("id", "kind")}
             found = answers[question["kind"]](*buffers, **asked)
         except Exception as error:  # whatever a learner's own model raises
-            return known | {"error": f"{type(error).__name__}: {reason(error)}."}, []
+            kind = "" if isinstance(error, ValueError) else f"{type(error).__name__}: "  # a sentence of the package
+            return known | {"error": f"{kind}{reason(error)}."}, []
         if isinstance(found, list):
             return known | {"names": found}, []
         return known, [np.ascontiguousarray(found, np.float32).tobytes()]
@@ -160,7 +161,10 @@ class Engine:
             raise ValueError("the ideal observer knows the official rule alone: press Official rule")
         corners = np.array(paths)  # (n, frames, 2)
         seen = np.frombuffer(images, np.uint8).reshape(len(corners), SIZE, SIZE)
-        chances = [corner_chances(flights(path[:PAST]), first, first + count) for path in corners]
+        try:
+            chances = [corner_chances(flights(path[:PAST]), first, first + count) for path in corners]
+        except ValueError as error:
+            raise ValueError("a single flight agrees with what was seen: turn a digit a little") from error
         return expected_frames(seen, np.stack(chances))
 
     @torch.no_grad()
