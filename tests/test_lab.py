@@ -330,9 +330,7 @@ def test_a_guess_is_made_before_the_future_is_shown(stub):
     ends, ghosts = visit.read("[lab.flight.paths.map((path) => path[19]), lab.guess.ghosts]")
     for i in range(2):
         # the other one may lie on top
-        visit.read(
-            f"[...lab.board.ghosts.children].forEach((one, i) => one.style.pointerEvents = i === {i} ? '' : 'none')"
-        )
+        visit.read(f"[...lab.board.ghosts.children].forEach((one, i) => one.style.display = i === {i} ? '' : 'none')")
         visit.drag(visit.page.locator(".lab-ghost").nth(i), *(np.array(ends[i][:2]) - ghosts[i]))
     visit.page.get_by_role("button", name="Show the future").click()
     result = visit.read("lab.guess.result")
@@ -345,6 +343,7 @@ def test_a_guess_is_made_before_the_future_is_shown(stub):
         visit.page.get_by_role("button", name="Show the future").click()
     visit.page.get_by_text(f"All 10 rounds: {visit.read('lab.guess.points')} of 100 points.").wait_for()
     visit.page.get_by_role("button", name="Stop guessing").click()
+    visit.wait("!lab.pending")
     assert visit.read("lab.guess") is None and visit.page.locator(".lab-ring:visible").count() == 2
 
 

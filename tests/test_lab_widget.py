@@ -103,7 +103,8 @@ def test_digits_are_named():
 def test_attention_is_that_of_the_patch_and_the_time(clip):
     model = small()
     engine = Engine({"conv": ConvLSTM(**ConvLSTM.SMALLEST), "mine": model}, True)
-    assert engine.facts()["attention"] == {"name": "mine", "grid": 8, "past": 10, "layers": 2, "heads": 2}
+    sizes = {"grid": 8, "past": 10, "horizon": 10, "layers": 2, "heads": 2}
+    assert engine.facts()["attention"] == {"name": "mine", **sizes}
     pixels = read_case("head-on").clip(10).numpy()
     found = ask(engine, "attend", pixels, name="mine", time=3, patch=[2, 5], off=[]).reshape(2, 2, 74)
     with torch.no_grad():

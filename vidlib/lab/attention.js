@@ -66,10 +66,15 @@ export class AttentionView {
     this.lab.touch();
   }
 
-  // Which of the model's times a frame is: the near future is read where the latest past was.
+  // The frame that is asked about: of iterative prediction, the first round alone.
+  get frame() {
+    return Math.min(this.lab.frame, PAST + this.model.horizon);
+  }
+
+  // Which of the model's times that is: the near future is read where the latest past was.
   time() {
-    const { frame } = this.lab;
-    return frame <= PAST ? Math.max(0, frame - 1 - (PAST - this.model.past)) : Math.max(0, this.model.past - 1 - ((frame - PAST - 1) % this.model.past));
+    const { past } = this.model, at = this.frame - PAST - 1;
+    return Math.max(0, at < 0 ? past + at : past - 1 - at);
   }
 
   paint() {
@@ -98,7 +103,7 @@ export class AttentionView {
 
   // `seen` is layers · heads · (grid² places, then past times).
   show() {
-    const { frame } = this.lab, { grid, past, heads, layers } = this.model, each = grid * grid + past;
+    const { frame } = this, { grid, past, heads, layers } = this.model, each = grid * grid + past;
     this.heading.textContent = this.fault || `Patch ${this.patch[0] + 1}, ${this.patch[1] + 1} of frame ${frame}${frame > PAST ? ", a frame to come" : ""}. Squares: where in its frame each layer looks. Bars: when, from the first past frame to the last. Click a patch in the transformer’s panel to choose another; choose a head to switch it off in a layer, and see what becomes of the prediction.`;
     if (this.headPick.children.length !== heads + 1)
       this.headPick.replaceChildren(...["all, averaged", ...Array.from({ length: heads }, (_, i) => `${i + 1}`)].map((text, i) => make("option", { value: i }, text)));

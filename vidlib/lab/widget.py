@@ -116,8 +116,8 @@ class Engine:
         if self.watched is not None:
             model = self.models[self.watched]
             facts["attention"] = {
-                "name": self.watched, "grid": model.grid, "past": model.past, "layers": len(model.encoder),
-                "heads": model.encoder[0][0].attention.heads,
+                "name": self.watched, "grid": model.grid, "past": model.past, "horizon": model.horizon,
+                "layers": len(model.encoder), "heads": model.encoder[0][0].attention.heads,
             }  # fmt: skip
         return facts
 
