@@ -145,9 +145,11 @@ def stub(browser, address):
     """Opens the front end with the two models, at a case; closes what it has opened, and looks at what was said."""
     opened = []
 
-    def visit(case: str = presets()["two-digits"]["case"], frame: int | None = 1, **options) -> Visit:
+    def visit(
+        case: str = presets()["two-digits"]["case"], frame: int | None = 1, names=("one", "two"), **options
+    ) -> Visit:
         one = Visit(browser, address, **options)
-        models = [{"name": name, "title": name, "past": 10, "horizon": 10} for name in ("one", "two")]
+        models = [{"name": name, "title": name, "past": 10, "horizon": 10} for name in names]
         facts = json.dumps(for_the_front_end() | {"models": models})
         one.context.route("**/lab.json", lambda route: route.fulfill(body=facts, content_type="application/json"))
         one.context.route("**/stub.html", lambda route: route.fulfill(body=STUB, content_type="text/html"))
@@ -266,6 +268,19 @@ def test_a_drawn_digit_flies(stub):
         visit.page.keyboard.press(name)
     visit.page.get_by_role("button", name="Use it").click()
     assert visit.read("lab.setting.digits[0].image") not in (drawn, "7a")  # a 1, by keyboard
+
+
+def test_the_physics_alone_is_a_lab_too(stub):
+    visit = stub(presets()["corner"]["case"], names=())
+    for width in WIDTHS:
+        visit.page.set_viewport_size({"width": width, "height": 900})
+        visit.still(15)
+        assert visit.page.evaluate("document.documentElement.scrollWidth") <= width
+    assert visit.page.locator(".lab-screen").count() == 1 and visit.page.locator(".lab-chart").count() == 0
+    np.testing.assert_array_equal(visit.pixels(0), shown(read_case("corner").clip(20)[0, 14, 0].numpy()))
+    visit.page.get_by_role("button", name="Guess first").click()
+    visit.page.get_by_role("button", name="Show the future").click()
+    visit.page.get_by_text("points after 1 of 10 rounds").wait_for()
 
 
 # --- what the models say ---

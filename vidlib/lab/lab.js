@@ -15,7 +15,7 @@ import { make } from "./elements.js";
 
 const MODEL_COLORS = ["#0072B2", "#D55E00", "#CC79A7", "#E69F00", "#56B4E9", "#8A6FD1"];
 const OBSERVER_COLOR = "#009E73";
-const HINT = "Drag a ring to move a digit, an arrow to turn it; the models answer at once.";
+const HINT = "Drag a ring to move a digit, an arrow to turn it; what follows is there at once.";
 let labs = 0;
 
 const portrait = (picture) => make("span", { class: "lab-face", style: `background-image:url(${picture})` });
@@ -46,6 +46,11 @@ export class Lab {
     else if (this.calm) this.frame = PAST + 5;
     else this.run(true);
     if (said) this.say(said, true);
+  }
+
+  // Whether there is the physics alone.
+  get bare() {
+    return !this.engine.models.length;
   }
 
   get total() {
@@ -128,11 +133,13 @@ export class Lab {
     this.banner = make("div", { class: "lab-banner" });
     this.guessBar = make("div", { class: "lab-guess", hidden: true });
     this.board = new Board((i, changes) => this.edit(i, changes), (i) => this.choose(i));
+    const cards = make("div", { class: "lab-cards" }, this.digitsCard(), this.ruleCard(), ...(this.bare ? [] : [this.chartCard()]));
+    this.root.classList.toggle("lab-bare", this.bare);
     this.root.replaceChildren(
-      make("div", { class: "lab-top" }, this.chips, this.why), this.banner, this.guessBar, this.panels, this.transport(),
-      make("div", { class: "lab-cards" }, this.digitsCard(), this.ruleCard(), ...(this.engine.models.length ? [this.chartCard()] : [])),
+      make("div", { class: "lab-top" }, this.chips, this.why), this.banner, this.guessBar, this.panels, this.transport(), cards,
       ...(this.attention ? [this.attention.node] : []), this.keepBar(), this.status);
     this.makePanels();
+    if (this.bare) this.panels.append(cards); // the physics alone leaves room beside the truth
     this.root.addEventListener("keydown", (event) => this.key(event));
     this.watcher = new ResizeObserver(() => this.touch());
     this.watcher.observe(this.root);
@@ -166,13 +173,12 @@ export class Lab {
     this.loopBox = make("input", { type: "checkbox", checked: true, onchange: () => { this.loop = this.loopBox.checked; } });
     const views = segments("What the models’ panels show", { frames: "Frames", error: "Error" }, (view) => this.change({ view, frame: this.frame }));
     this.markView = views.mark;
-    const models = this.engine.models.length > 0;
     this.guessButton = button("Guess first", () => this.startGuessing(), { class: "lab-accent" });
     return make("div", { class: "lab-transport" }, this.playButton,
       make("div", { class: "lab-time" }, this.slider, make("div", { class: "lab-eras", "aria-hidden": "true" },
-        make("span", {}, "past: seen by all"), make("span", {}, "future: predicted"))),
+        make("span", {}, this.bare ? "past" : "past: seen by all"), make("span", {}, this.bare ? "future" : "future: predicted"))),
       this.counter, this.speedPick, make("label", { class: "lab-check" }, this.loopBox, "Loop"),
-      ...(models ? [views.node] : []), this.guessButton);
+      ...(this.bare ? [] : [views.node]), this.guessButton);
   }
 
   digitsCard() {
@@ -213,13 +219,12 @@ export class Lab {
     const corners = segments("Whole pixels", { truncate: "Truncate", round: "Round" }, (name) => this.set({ corners: name }));
     [this.markWalls, this.markCorners] = [walls.mark, corners.mark];
     this.official = button("Official rule", () => this.set({ speed: 3.6, walls: "clamp", corners: "truncate" }));
-    const models = this.engine.models.length > 0;
     return make("section", { class: "lab-card", "aria-label": "Rule" }, make("h3", {}, "Rule"),
       range("speed", 0, 12, 0.1, "Speed"),
       make("div", { class: "lab-setting lab-pair" }, make("span", {}, "Walls"), walls.node, make("span", {}, "Pixels"), corners.node),
       this.official, make("h3", {}, "Horizon"), range("horizon", 10, 50, 1, "Future frames"),
-      ...(models ? [range("chunk", 1, 10, 1, "Chunk")] : []),
-      make("p", { class: "lab-note" }, models ? "Beyond ten frames a model is fed its own: the chunk is how many of each prediction are kept." : ""));
+      ...(this.bare ? [] : [range("chunk", 1, 10, 1, "Chunk")]),
+      make("p", { class: "lab-note" }, !this.bare ? "Beyond ten frames a model is fed its own: the chunk is how many of each prediction are kept." : ""));
   }
 
   chartCard() {
