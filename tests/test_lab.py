@@ -16,13 +16,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from torch import nn
 
 from vidlib.flights import corner_chances, expected_frames, flights
 from vidlib.iterative import rollout
 from vidlib.lab.cases import FOLDER, for_the_front_end, presets, read_case
-from vidlib.lab.export import MODELS, RuntimeUnavailable, fetch_runtime, write_page
+from vidlib.lab.export import MODELS, RuntimeUnavailable, fetch_runtime, write_onnx, write_page
 from vidlib.metrics import identity
 from vidlib.video import to_float
 from vidlib.weights import load_pretrained
@@ -620,6 +621,17 @@ def test_without_javascript_the_page_is_a_picture(browser, page_folder):
         assert page.locator("noscript img, body img").first.get_attribute("alt")
         context.close()
         server.shutdown()
+
+
+def test_a_file_that_predicts_something_else_is_not_written(tmp_path, monkeypatch):
+    pytest.importorskip("onnxscript", reason='the page is made with pip install -e ".[site]"')
+    model, example = nn.Linear(3, 2), torch.zeros(1, 3)
+    assert write_onnx(model, example, tmp_path / "a.onnx").stat().st_size < 2_000
+    monkeypatch.setattr("vidlib.lab.export._LOST", 1.0)  # bits are lost that should be kept
+    model.weight.data.mul_(1000)
+    with pytest.raises(RuntimeError, match=r"b\.onnx predicts up to .* beside its model, expected at most 0\.001"):
+        write_onnx(model, example, tmp_path / "b.onnx")
+    assert not (tmp_path / "b.onnx").exists()
 
 
 # --- without what it needs ---

@@ -41,6 +41,7 @@ _TRIED = {  # SHA-256 of what the page takes of it
     SCRIPT: "11e64bd8ffe11bd1a2a2f0d6275fdfbbba7262f0b76b99b53d228a8a22ef3d90",
     WASM: "3398c10d07d229bd91b364548e130e0e51a8e5704b88c7c083ebbeb78842dee2",
 }
+_OFF = 1e-3  # of a pixel's brightness, between a model and its file
 _LOST = 1e-7  # what a weight may lose: half of float16's smallest number, and no more
 
 
@@ -56,8 +57,12 @@ def write_onnx(model: nn.Module, example: Tensor, path: Path, *, batch: bool = F
         example: what it takes.
         path: where to.
         batch: whether the first axis may have any length.
+
+    Raises:
+        RuntimeError: the file does not predict what the model predicts, to a thousandth.
     """
     import onnx
+    import onnxruntime
     from onnx import TensorProto, helper, numpy_helper
 
     shapes = ({0: torch.export.Dim.DYNAMIC},) if batch else None
@@ -76,6 +81,13 @@ def write_onnx(model: nn.Module, example: Tensor, path: Path, *, batch: bool = F
         proto.graph.node.insert(0, helper.make_node("Cast", [half.name], [weight.name], to=TensorProto.FLOAT))
     _forget_places(proto)
     onnx.checker.check_model(proto)
+    seen = torch.rand(example.shape, generator=torch.Generator().manual_seed(0))
+    session = onnxruntime.InferenceSession(proto.SerializeToString(), providers=["CPUExecutionProvider"])
+    (found,) = session.run(None, {session.get_inputs()[0].name: seen.numpy()})
+    with torch.no_grad():
+        off = float((torch.from_numpy(found) - model(seen)).abs().max())
+    if not off <= _OFF:
+        raise RuntimeError(f"{path.name} predicts up to {off:.2g} beside its model, expected at most {_OFF}.")
     with atomic_write(path) as temporary:
         temporary.write_bytes(proto.SerializeToString())
     return path
