@@ -289,11 +289,16 @@ def test_jupyterlab_plays_it(tmp_path):
         assert [answer[:4] for answer in answers] == [["mine", 10, "", 10], ["ideal observer", 10, "", 10]]
         np.testing.assert_allclose(answers[0][4], expected, rtol=1e-4)
         page.locator(".lab-ring").first.focus()
-        page.keyboard.press("Shift+ArrowRight")
+        for key in ("Shift+ArrowRight", "ArrowDown", "d", "d", "."):  # JupyterLab would take some of them: dd deletes
+            page.keyboard.press(key)
         page.locator(".lab-attention summary").click()
         page.wait_for_function(f"{lab_there}.attention.seen && {lab_there}.predictions.settled", timeout=60_000)
-        now = page.evaluate(f"[{lab_there}.setting.digits[0].x, {lab_there}.predictions.answers.get('mine').version]")
-        assert now == [19, page.evaluate(f"{lab_there}.predictions.version")]
+        now = page.evaluate(
+            "({ setting, predictions }) => [setting.digits[0].x, setting.digits[0].y,"
+            " predictions.answers.get('mine').version]",
+            page.evaluate_handle(lab_there),
+        )
+        assert now == [19, 18.5, page.evaluate(f"{lab_there}.predictions.version")]
         assert page.evaluate(f"{lab_there}.attention.seen.length") == 2 * 2 * 74
         assert page.locator(".lab-layer").count() == 2
         page.select_option(".lab-attention select", "1")

@@ -45,6 +45,8 @@ const copied = (view) => view.buffer.slice(view.byteOffset, view.byteOffset + vi
 export default {
   render({ model, el }) {
     const facts = model.get("facts"), root = document.createElement("div");
+    // JupyterLab looks at the element that has the focus: its keys (dd deletes a cell) are not for the lab's.
+    root.addEventListener("focusin", ({ target }) => target.setAttribute("data-lm-suppress-shortcuts", "true"));
     el.append(root);
     const lab = new Lab(root, { ...facts, engine: kernelEngine(model, facts), case: model.get("case") });
     root.lab = lab;
