@@ -90,7 +90,7 @@ def test_every_row_computes_the_same(name):
             step = training_speed.Step(row, model, 2, CPU)
             with torch.no_grad():
                 outputs.append(step.run(step.batch[:, :10]))
-    assert len(outputs) >= 3
+    assert len(outputs) >= 2
     for other in outputs[1:]:
         torch.testing.assert_close(outputs[0], other, rtol=1e-4, atol=1e-5)
 

@@ -391,6 +391,29 @@ DOORS: dict[str, tuple[Callable, dict[str, Any], dict[str, tuple]]] = {
         {"panels": (*MAPPING, {"x": {}}, {"x": {"g": {}}}, {"x": {"g": {"a": NAN}}}, {"x": {"g": {"a": (1, -1)}}})}
         | {"ylabel": TEXT, "gray": LABELS, "title": TITLE},
     ),
+    "cost_panels": (
+        viz.cost_panels,
+        {"panels": {"x": {"a": (1.0, 2.0)}}},
+        {"panels": (*MAPPING, {"x": {}}, {"x": {"a": 1.0}}, {"x": {"a": (0, 1)}}, {"x": {"a": (NAN, 1)}})}
+        | {"floors": ({"y": ("b", 1.0)}, {"x": ("b", NAN)}), "xlabel": TEXT, "ylabel": TEXT, "title": TITLE},
+    ),
+    "interval_panels": (
+        viz.interval_panels,
+        {"panels": {"x": {"a": (1.0, 0.0, 2.0)}}, "xlabel": "x"},
+        {"panels": (*MAPPING, {"x": {}}, {"x": {"a": (3.0, 0.0, 2.0)}}, {"x": {"a": (1.0, 2.0)}})}
+        | {"xlabel": TEXT, "zero": FLAG, "title": TITLE},
+    ),
+    "stacked_bars": (
+        viz.stacked_bars,
+        {"bars": {"a": {"p": 1.0}}, "xlabel": "x"},
+        {"bars": (*MAPPING, {"a": {}}, {"a": {"p": NAN}}, {"a": {"p": 1.0}, "b": {"q": 1.0}})}
+        | {"xlabel": TEXT, "gray": LABELS, "title": TITLE},
+    ),
+    "boxed": (
+        viz.boxed,
+        {"video": VIDEO[0], "corners": [[0, 0], [1, 1]], "size": 3},
+        {"video": CLIP, "corners": (None, "a", [[0, 0]], [0, 0]), "size": COUNT},
+    ),
     "convlstm_cell": (viz.convlstm_cell, {}, {}),
     "encoder_forecaster": (viz.encoder_forecaster, {}, {}),
     "space_time_encoder": (viz.space_time_encoder, {}, {"layers": COUNT}),

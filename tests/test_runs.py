@@ -247,7 +247,7 @@ def test_a_card_names_every_machine_that_its_weights_were_trained_on(tmp_path, m
     for seed, machine in enumerate(("a laptop", "a server", "a laptop")):
         monkeypatch.setattr(runs, "hardware", lambda machine=machine: machine)
         monkeypatch.setattr(runs, "fast_precision", lambda device, seed=seed: "bf16" if seed else "no")
-        monkeypatch.setattr(torch, "__version__", f"9.{min(seed, 1)}")
+        monkeypatch.setattr(torch, "__version__", f"9.{min(seed, 1)}.0")
         chosen = recipe("convlstm", "smoke", **TINY, start=start, seed=seed)
         runs.train(chosen, tmp_path / f"run-{seed}", **quiet)
         card = runs.publish_run(tmp_path / f"run-{seed}", "tiny", **publishing)
@@ -255,7 +255,7 @@ def test_a_card_names_every_machine_that_its_weights_were_trained_on(tmp_path, m
     card = model_card(card)
     assert card["hardware"] == "a laptop; then a server"
     assert card["precision"] == "float32; then bfloat16 products"
-    assert card["torch"] == "9.0; then 9.1"
+    assert card["torch"] == "9.0.0; then 9.1.0"
 
 
 @pytest.mark.parametrize(

@@ -146,7 +146,8 @@ def test_sha256_of_a_known_file(tmp_path):
 
 
 def test_saving_refuses_other_models_and_dtypes(tiny, tmp_path):
-    with pytest.raises(ValueError, match="model is a Linear, expected one of convlstm, video-transformer, tiny"):
+    expected = "expected one of convlstm, flow-convlstm, video-transformer, tiny"
+    with pytest.raises(ValueError, match=f"model is a Linear, {expected}"):
         weights.save_model(nn.Linear(1, 1), tmp_path / "m.safetensors")
     with pytest.raises(ValueError, match="dtype is torch.float16, expected"):
         weights.save_model(tiny, tmp_path / "m.safetensors", dtype=torch.float16)
@@ -275,7 +276,7 @@ def rewrite(path: Path, tensors: dict[str, torch.Tensor] | None = None, **change
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
-        ({"architecture": "simvp"}, "architecture 'simvp', expected one of convlstm, video-transformer, tiny"),
+        ({"architecture": "simvp"}, "architecture 'simvp', expected one of convlstm, flow-convlstm, video-tr"),
         ({"config": {"depth": 3}}, "config that tiny does not take .*depth"),
         ({"config": {"width": 0}}, r"config that tiny does not take \(width is 0"),
         ({"config": {"width": 4}}, r"turned has shape \(3, 2\), expected \(4, 2\)"),

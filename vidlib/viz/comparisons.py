@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from vidlib.checks import check_counts, check_kind, check_mapping, check_numbers, check_texts, kind_of
+from vidlib.viz.curves import check_names
 from vidlib.viz.style import COLORS, DPI, GRAY, INK, ORANGE, as_clip, as_numbers, check_drawing, style
 
 _MARKERS = "osD^vPX<>*"
@@ -166,6 +167,7 @@ def stacked_bars(
     check_mapping("parts of a bar", bars=bars)
     check_texts(xlabel=xlabel)
     check_drawing(title=title)
+    check_names(gray=gray)
     parts = list(next(iter(bars.values())))
     for name, lengths in bars.items():
         check_mapping("length", **{f"bars[{name!r}]": lengths})
@@ -195,14 +197,13 @@ def stacked_bars(
     return figure
 
 
-def boxed(video: Any, corners: Any, *, size: int = 28, color: str = ORANGE) -> torch.Tensor:
+def boxed(video: Any, corners: Any, *, size: int = 28) -> torch.Tensor:
     """A gray clip in colours, with the outline of a square in every frame: ``(T, 3, H, W)`` for a film strip.
 
     Args:
         video: one gray clip.
         corners: ``(T, 2)`` whole numbers, the square's upper left corner (x, y) in each frame.
         size: the square's side in pixels.
-        color: of the outline.
 
     Raises:
         ValueError: not one gray clip, or corners that are not one place for each frame.
@@ -215,7 +216,7 @@ def boxed(video: Any, corners: Any, *, size: int = 28, color: str = ORANGE) -> t
             f"corners have shape {places.shape} and the clip {clip.shape}, expected (T, 2) and one gray clip (T, H, W)."
         )
     frames = np.repeat(clip.clip(0, 1)[:, None], 3, axis=1)  # (T, 3, H, W)
-    paint = np.array(to_rgb(color))[:, None]
+    paint = np.array(to_rgb(ORANGE))[:, None]
     for frame, (x, y) in zip(frames, places, strict=True):
         rows, columns = (slice(max(0, start), start + size) for start in (y, x))
         for edge in (y, y + size - 1):

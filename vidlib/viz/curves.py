@@ -202,7 +202,7 @@ def line_panels(
     check_texts(ylabel=ylabel)
     check_drawing(title=title)
     check_flags(log=log, from_zero=from_zero)
-    _check_names(dots=dots, steps=steps, gray=gray)
+    check_names(dots=dots, steps=steps, gray=gray)
     if divide is not None:
         check_numbers(-np.inf, open=True, divide=divide)
     if references is not None:
@@ -266,7 +266,7 @@ def bar_panels(
     check_mapping("groups of a panel", panels=panels)
     check_texts(ylabel=ylabel)
     check_drawing(title=title)
-    _check_names(gray=gray)
+    check_names(gray=gray)
     bars = {}
     for panel, groups in panels.items():
         check_mapping("bars of a group", **{f"panels[{panel!r}]": groups})
@@ -305,7 +305,7 @@ def bar_panels(
     return figure
 
 
-def _check_names(**values: Collection[str]) -> None:
+def check_names(**values: Collection[str]) -> None:
     for argument, names in values.items():
         if not isinstance(names, (list, tuple, set, frozenset)) or not all(isinstance(name, str) for name in names):
             raise ValueError(f"{argument} is {names!r}, expected names such as ('untrained',).")
