@@ -209,7 +209,7 @@ def boxed(video: Any, corners: Any, *, size: int = 28) -> torch.Tensor:
         ValueError: not one gray clip, or corners that are not one place for each frame.
     """
     check_counts(size=size)
-    clip = as_clip(video)
+    clip = as_clip(video, "video")
     places = np.asarray(as_numbers("corners", corners), int)
     if clip.ndim != 3 or places.shape != (len(clip), 2):
         raise ValueError(
