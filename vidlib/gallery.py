@@ -55,7 +55,8 @@ class Readings:
 
     Attributes:
         share: ``(clips,)``, the squared error as a share of an all-black prediction's.
-        named, truly: ``(clips, n, horizon)``, what the digit network reads in prediction and truth, -1 for nothing.
+        named: ``(clips, n, horizon)``, what the digit network reads in the prediction, -1 for nothing.
+        truly: the same in the truth.
         labels: ``(clips, n)``.
         off: ``(clips, n, horizon)``, pixels by which the predicted digit has to be moved to fit best.
         free: ``(clips, n, horizon)`` bool, whether no other digit's box shares more than a quarter of this one's area.

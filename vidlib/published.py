@@ -22,7 +22,8 @@ class Published:
         model: its name, with what tells it from others of that name.
         parameters: in millions.
         gmacs: billions of multiply–adds for one clip. The papers call them FLOPs.
-        short, long: (MSE per frame, MAE per frame, SSIM) after 200 and 2000 epochs, ``None`` where there is no figure.
+        short: (MSE per frame, MAE per frame, SSIM) after 200 epochs, ``None`` where there is no figure.
+        long: the same after 2000 epochs.
         source: where they stand.
         note: another figure of the same source.
     """
