@@ -28,9 +28,9 @@ FLOORS = (
     "flights",
     # models, baselines, drawing, what a loss sees
     "models/* baselines backbones viz/style",
-    "models/registry perceptual digit_network viz/figures viz/curves viz/diagrams viz/animations viz/show",
+    "models/registry perceptual digit_network viz/figures viz/curves viz/diagrams viz/animations viz/show viz/insides",
     "viz/widgets iterative muon",
-    "viz",
+    "viz probes steering uncertainty",
     # training, metrics, weights
     "training metrics weights exercises/differences",
     # a run, a lesson, a batch

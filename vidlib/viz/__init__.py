@@ -4,6 +4,7 @@ from vidlib.viz.animations import clips_gif, comparison_frames, comparison_gif, 
 from vidlib.viz.curves import bar_panels, history_curves, horizon_curves, line_panels
 from vidlib.viz.diagrams import convlstm_cell, encoder_forecaster, iterative_prediction, space_time_encoder
 from vidlib.viz.figures import attention_overlay, film_strip, pictures, trajectory_plot
+from vidlib.viz.insides import dot_intervals, probe_maps, reliability_plot
 from vidlib.viz.show import show, show_gif
 from vidlib.viz.style import (
     BLUE,
@@ -41,6 +42,7 @@ __all__ = [
     "comparison_frames",
     "comparison_gif",
     "convlstm_cell",
+    "dot_intervals",
     "encoder_forecaster",
     "explore",
     "film_strip",
@@ -50,6 +52,8 @@ __all__ = [
     "line_panels",
     "pictures",
     "player",
+    "probe_maps",
+    "reliability_plot",
     "save_gif",
     "show",
     "show_gif",
