@@ -105,7 +105,8 @@ def at_digits(maps: Tensor, positions: np.ndarray, patch: int) -> np.ndarray:
 
 def states_at_digits(model: nn.Module, clips: MovingMNIST, count: int, *, batch: int = 16) -> dict[str, np.ndarray]:
     """:func:`inner_states` of the first clips, :func:`at_digits`: layer → ``(count, n, past + horizon, D)``."""
-    check_counts(count=count, batch=batch, highest=len(clips))
+    check_counts(count=count, highest=len(clips))
+    check_counts(batch=batch)
     parts: dict[str, list[np.ndarray]] = {}
     for start in range(0, count, batch):
         indices = range(start, min(start + batch, count))

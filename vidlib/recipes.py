@@ -124,11 +124,17 @@ _OWN: Mapping[str, Mapping[str, dict[str, Any]]] = {
 # What the notebooks measure on, in their own names
 _MEASURED: Mapping[str, dict[str, Any]] = {
     "smoke": {"TEST_SEQUENCES": 4, "FINE_TUNE_SEQUENCES": 8,
-              "CHUNKS": [5, 10], "ROLLOUT_FRAMES": 12, "ROLLOUT_SEQUENCES": 2},
+              "CHUNKS": [5, 10], "ROLLOUT_FRAMES": 12, "ROLLOUT_SEQUENCES": 2,
+              "PROBE_SEQUENCES": 4, "STEER_SEQUENCES": 2, "ABLATE_SEQUENCES": 2, "ERASE_SEQUENCES": 2,
+              "ERASED_PATCHES": 6, "VARIANCE_SEQUENCES": 4, "VARIANCE_STEPS": 5},
     "laptop": {"TEST_SEQUENCES": 200, "FINE_TUNE_SEQUENCES": 160,
-               "CHUNKS": [1, 2, 5, 10], "ROLLOUT_FRAMES": 20, "ROLLOUT_SEQUENCES": 16},
+               "CHUNKS": [1, 2, 5, 10], "ROLLOUT_FRAMES": 20, "ROLLOUT_SEQUENCES": 16,
+              "PROBE_SEQUENCES": 80, "STEER_SEQUENCES": 16, "ABLATE_SEQUENCES": 6, "ERASE_SEQUENCES": 8,
+              "ERASED_PATCHES": 40, "VARIANCE_SEQUENCES": 64, "VARIANCE_STEPS": 200},
     "full": {"TEST_SEQUENCES": 10_000, "FINE_TUNE_SEQUENCES": 10_000,
-             "CHUNKS": [1, 2, 5, 10], "ROLLOUT_FRAMES": 20, "ROLLOUT_SEQUENCES": 1_000},
+             "CHUNKS": [1, 2, 5, 10], "ROLLOUT_FRAMES": 20, "ROLLOUT_SEQUENCES": 1_000,
+              "PROBE_SEQUENCES": 1_000, "STEER_SEQUENCES": 200, "ABLATE_SEQUENCES": 100, "ERASE_SEQUENCES": 64,
+              "ERASED_PATCHES": 120, "VARIANCE_SEQUENCES": 500, "VARIANCE_STEPS": 1_000},
 }  # fmt: skip
 
 
