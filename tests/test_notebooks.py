@@ -15,7 +15,7 @@ from vidlib import recipes
 from vidlib.batch import run as batch
 from vidlib.exercises.lessons import EXERCISES
 
-NAMES = ("01_data_visualization", "02_convlstm", "03_vision_transformer")
+NAMES = ("01_data_visualization", "02_convlstm", "03_vision_transformer", "05_inside")
 FOLDER = badges.ROOT / "notebooks"
 KERNEL = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
 
