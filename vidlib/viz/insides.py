@@ -183,7 +183,7 @@ def dot_intervals(
     for width in (7.4, 4.2):
         height = (
             0.9
-            + len(rows) * (0.12 + 0.17 * len(names))
+            + len(rows) * (0.12 + 0.125 * len(names))
             + 0.25 * bool(title)
             + (0.3 * -(-len(names) // 2) if width < 5 else 0)
         )
