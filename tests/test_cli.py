@@ -302,7 +302,11 @@ def test_folders_in_the_environment_mean_the_folder_where_the_command_is_given(t
 
 
 @pytest.mark.parametrize(
-    "words", ["run", "run --profile smoke", "run --set EPOCHS=1", "copies", "lab", "reset 01", "refresh", "gifs"]
+    "words",
+    [
+        *("run", "run --profile smoke", "run --set EPOCHS=1", "copies", "lab", "reset 01", "refresh", "gifs"),
+        *("times", "times --write", "students handout", "offline room"),
+    ],
 )
 def test_the_package_alone_says_that_it_needs_a_checkout(tmp_path, words):
     package, no_weights = run.NOTEBOOKS.parent / "vidlib", shutil.ignore_patterns("*.safetensors")
@@ -329,6 +333,9 @@ def test_the_package_alone_says_that_it_needs_a_checkout(tmp_path, words):
         ("vidlib.batch.copies.reset_copies", "reset 01", "every notebook in work/ is whole"),
         ("vidlib.batch.authoring.refresh_notebooks", "refresh", "what was finished is saved"),
         ("vidlib.batch.authoring.rebuild_gifs", "gifs", "what was finished is saved"),
+        ("vidlib.batch.teaching.write_times", "times --write", "pages that were written are whole"),
+        ("vidlib.batch.students.student_copies", "students handout", "delete the folder"),
+        ("vidlib.batch.offline.offline_folder", "offline room", "the same command goes on"),
     ],
 )  # fmt: skip
 def test_an_interrupted_command_says_what_is_true_for_it(tmp_path, monkeypatch, capsys, function, words, sentence):
@@ -451,7 +458,10 @@ def test_a_command_that_cannot_be_read_shows_its_usage(arguments, capsys):
     assert caught.value.code == 2 and "usage: python -m vidlib" in capsys.readouterr().err
 
 
-COMMANDS = ("train", "score", "publish", "run", "sweep", "lab", "copies", "reset", "refresh", "grade", "gifs")
+COMMANDS = (
+    *("train", "score", "publish", "run", "sweep", "lab", "copies", "reset", "refresh"),
+    *("grade", "times", "students", "offline", "gifs"),
+)
 
 
 def help_of(command, capsys):

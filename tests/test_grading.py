@@ -26,6 +26,7 @@ from vidlib.exercises.wire import Broken, StandIn, Wire
 
 DATA = "01_data_visualization"
 TRANSFORMER = "03_vision_transformer"
+UNFINISHED = {exercise.name: "not yet" for exercise in LESSONS[DATA].EXERCISES}
 STEP = """
 import numpy as np
 
@@ -182,7 +183,7 @@ def test_demands_on_the_code_are_looked_up_in_the_source(ends, cells, says):
     with_source(answer, functions_of(cells)["f"])
     verdict = judge(exercise, answer)
     assert verdict.state == ("wrong" if says else "correct") and (says or "correct") in verdict.sentence
-    assert without("vectorize").broken(answer, []) == (
+    assert without("vectorize")(answer, []) == (
         "it calls vectorize: do that part yourself" if "vectorize" in str(cells) else None
     )
 
@@ -204,7 +205,7 @@ def test_cells_that_answers_need():
 
 def test_right_and_unfinished():
     found = graded(STEP, "def mse_per_frame(prediction, truth):\n    return ...")
-    assert found.states == {"step": "correct", "mse_per_frame": "not yet"} and found.points == 1
+    assert found.states == UNFINISHED | {"step": "correct"} and found.points == 1
     assert not found.remarks and found.notebook == DATA
 
 
@@ -295,7 +296,7 @@ def test_every_exercise_can_be_graded(name):
 def test_no_cheat_makes_a_wrong_answer_right(cheat):
     wrong = "def step(p, v):\n    return p, v\ndef mse_per_frame(a, b):\n    return a.mean()"
     whole = graded(wrong, cheat, timeout=8)
-    assert whole.points == 0 and len(whole.states) == 2
+    assert whole.points == 0 and len(whole.states) == len(UNFINISHED)
     assert all(not state.startswith("correct") for state in whole.states.values())
 
 
@@ -315,7 +316,10 @@ def test_a_cell_that_ends_its_process_is_left_out():
 
 def test_an_answer_without_end_costs_that_answer():
     found = graded("def step(p, v):\n    while True: pass", MSE, timeout=4)
-    assert found.states == {"step": "no answer: the process took more than 4 s", "mse_per_frame": "correct"}
+    assert found.states == UNFINISHED | {
+        "step": "no answer: the process took more than 4 s",
+        "mse_per_frame": "correct",
+    }
 
 
 @pytest.mark.skipif(os.name != "posix", reason="needs the system's limits")
@@ -400,7 +404,8 @@ def test_a_folder_of_everything(tmp_path, capsys, monkeypatch):
     with out.open(encoding="utf-8") as file:
         table = {row["student"]: row for row in csv.DictReader(file)}
     assert list(table) == ["carla", "anna", "ben", "dora", "emil", "finn"]
-    assert table["anna"]["points"] == table["anna"]["of"] == "2" and table["anna"]["step"] == "correct"
+    assert (table["anna"]["points"], table["anna"]["of"]) == ("2", str(len(UNFINISHED)))
+    assert table["anna"]["step"] == "correct"
     assert table["finn"]["points"] == "1" and table["finn"]["mse_per_frame"] == "not yet"
     assert table["carla"]["rollout_windows"] == "correct" and table["carla"]["step"] == ""
     assert table["ben"]["remarks"].startswith("no notebook: ") and table["ben"]["points"] == "0"
@@ -409,7 +414,7 @@ def test_a_folder_of_everything(tmp_path, capsys, monkeypatch):
     assert table["carla"]["file"] == "'-carla.ipynb" and table["finn"]["file"].startswith("finn.zip/")
     assert float(table["anna"]["seconds"]) > 0 and "not graded yet" not in out.read_text(encoding="utf-8")
     said = capsys.readouterr().out
-    assert "run as this user" in said and "2 of 2 correct" in said
+    assert "run as this user" in said and f"2 of {len(UNFINISHED)} correct" in said
 
 
 def test_all_names_are_plain_text_in_the_table():
@@ -442,6 +447,19 @@ def test_files_that_are_too_large_are_never_read(tmp_path, monkeypatch):
     assert [each.student for each in found] == ["a", "b"]
     assert all(each.fault.startswith("too large") and not each.content for each in found)
     assert grade(found[0]).remarks == [found[0].fault]
+
+
+@pytest.mark.parametrize(
+    "cell", ['solution("step")', "from vidlib.exercises import lessons", "EXERCISES['step'].reference"]
+)
+def test_a_cell_that_reads_the_answers_is_remarked(cell):
+    assert grading.suspicious(["a = 1", cell]) == ["reads the package's answers in cell 2"]
+
+
+@pytest.mark.parametrize("name", LESSONS)
+def test_no_cell_of_the_course_itself_is_remarked(name):
+    sources = [source for source, _ in grading._code_cells((grading.NOTEBOOKS / f"{name}.ipynb").read_bytes())]
+    assert grading.suspicious(sources, grading._lines(name)) == []
 
 
 def test_the_grader_knows_every_exercise():

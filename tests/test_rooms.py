@@ -23,24 +23,28 @@ FLOORS = (
     "files",
     "video machine history parameters tensors own_images colab",
     # clips
-    "digits",
+    "digits download",
     "moving_mnist own_videos",
-    "flights",
+    "flights published",
     # models, baselines, drawing, what a loss sees
+    "models/convlstm",
     "models/* baselines backbones viz/style",
     "models/registry perceptual digit_network viz/figures viz/curves viz/diagrams viz/animations viz/show viz/insides",
-    "viz/widgets iterative muon",
+    "viz/widgets viz/comparisons iterative muon",
     "viz probes steering uncertainty",
     # training, metrics, weights
     "training metrics weights exercises/differences",
     # a run, a lesson, a batch
-    "exercises/slips exercises/demands exercises/questions exercises/source exercises/wire",
-    "recipes exercises/checking exercises/answering comparison lab/*",
+    "exercises/slips exercises/demands exercises/questions exercises/source exercises/wire exercises/leaks",
+    "recipes exercises/checking exercises/answering comparison decomposition lab/*",
+    "gallery",
     "exercises/*_lessons runs",
     "exercises/lessons",
     "course live batch/run",
     "batch/sweep batch/authoring batch/copies exercises/grading batch/pace",
     "batch/teaching",
+    "batch/students",
+    "batch/offline",
     "__main__",
 )
 
@@ -148,7 +152,20 @@ def loaded_by(*arguments: str) -> set[str]:
     [["-c", "import vidlib"], ["-m", "vidlib"], ["-m", "vidlib", "--help"]]
     + [
         ["-m", "vidlib", word, "--help"]
-        for word in ("train", "score", "publish", "run", "sweep", "lab", "refresh", "gifs", "grade")
+        for word in (
+            "train",
+            "score",
+            "publish",
+            "run",
+            "sweep",
+            "lab",
+            "refresh",
+            "gifs",
+            "grade",
+            "times",
+            "students",
+            "offline",
+        )
     ],
     ids=" ".join,
 )

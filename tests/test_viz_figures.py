@@ -1,8 +1,10 @@
 """The pictures as they are drawn: words that don't touch, a second drawing for phones, diagrams, lines and bars."""
 
 import inspect
+import io
 
 import matplotlib as mpl
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import torch
@@ -14,8 +16,8 @@ from picture_form import assert_apart, assert_words_apart, contrast, square, tic
 from vidlib import viz
 from vidlib.batch.authoring import comparison
 from vidlib.viz import diagrams
-from vidlib.viz.show import figure_html
-from vidlib.viz.style import PHONE
+from vidlib.viz.show import figure_html, png
+from vidlib.viz.style import DPI, PHONE
 
 # ---------------------------------------------------------------- words that don't touch
 
@@ -322,3 +324,17 @@ def test_the_gif_of_both_models_holds_truth_predictions_and_errors(tmp_path):
     for error in errors:
         assert (error[..., 2] > error[..., 0] + 50).any() and (error[..., 0] > error[..., 2] + 50).any()
     assert [file.name for file in tmp_path.iterdir()] == ["comparison.gif"]
+
+
+def test_a_picture_has_a_palette_where_nobody_sees_the_difference():
+    ramp = np.linspace(0, 1, 64 * 64).reshape(64, 64)
+    gray = viz.film_strip({"ramp": ramp[None, None].repeat(3, 0).astype("float32")})
+    colourful, axis = plt.subplots(figsize=(2, 2))
+    axis.imshow(np.random.default_rng(0).random((64, 64, 3)))
+    for figure, mode in ((gray, "P"), (colourful, "RGB")):
+        buffer = io.BytesIO()
+        figure.savefig(buffer, format="png", dpi=DPI, facecolor="white")
+        full, kept = Image.open(buffer).convert("RGB"), Image.open(io.BytesIO(png(figure)))
+        assert kept.mode == mode
+        assert np.abs(np.asarray(kept.convert("RGB"), dtype=int) - np.asarray(full, dtype=int)).max() <= 8
+        plt.close(figure)

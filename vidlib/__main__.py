@@ -309,6 +309,32 @@ def _grade(options: argparse.Namespace) -> None:
     print(f"{len(grades)} notebooks in {options.out}")
 
 
+def _times(options: argparse.Namespace) -> None:
+    from vidlib.batch import pace, teaching
+
+    if options.write:
+        for notebook, state in teaching.write_times(options.runs).items():
+            print(f"{notebook}: running times {'recorded' if state == 'recorded' else f'as they were, {state}'}")
+        print("docs/teaching.md, docs/answers.md and the notebooks' headers are up to date.")
+        return
+    for notebook, parts in pace.measured().items():
+        print(f"{notebook}: about {pace.total(parts)} minutes\n\n{pace.section_table(parts)}\n")
+
+
+def _students(options: argparse.Namespace) -> None:
+    from vidlib.batch.students import student_copies
+
+    for copy in student_copies(options.folder, options.kernel):
+        print(copy)
+
+
+def _offline(options: argparse.Namespace) -> None:
+    from vidlib.batch.offline import offline_folder
+
+    folder = offline_folder(options.folder, small_torch=options.small_torch, students=options.students)
+    print(f"{folder} is whole. On each computer: python3 install.py")
+
+
 class _HelpWithDefaults(argparse.ArgumentDefaultsHelpFormatter):
     """Help that shows a default where there is one."""
 
@@ -389,6 +415,22 @@ def _parser() -> argparse.ArgumentParser:
     grade.add_argument("--timeout", type=float, default=60.0, help="seconds for a cell or an answer")
     grade.add_argument("--memory", type=float, default=4.0, help="GB for a notebook, where the system can limit it")
     grade.add_argument("--jobs", type=int, default=1, help="notebooks at a time")
+
+    times = command("times", _times, "pages that were written are whole; run the command again.",
+                    "show how long each section of the notebooks takes")  # fmt: skip
+    times.add_argument("--write", action="store_true", help="write it into the course: docs and the notebooks' headers")
+    times.add_argument("--runs", default="runs/refresh", help="folder of executed notebooks, for the running times")
+
+    students = command("students", _students, "delete the folder and run the command again.",
+                       "write notebooks without outputs, answers and solutions, to hand out")  # fmt: skip
+    students.add_argument("folder", help="a new folder")
+    students.add_argument("--kernel", default="python3", help="with which they open")
+
+    offline = command("offline", _offline, "the same command goes on.",
+                      "put course, wheels and MNIST into one folder, for a room without network")  # fmt: skip
+    offline.add_argument("folder", help="a new folder, or one that this command began")
+    offline.add_argument("--small-torch", action="store_true", help="on Linux, the torch without GPU support")
+    offline.add_argument("--students", action="store_true", help="notebooks without answers and solutions")
 
     gifs = command("gifs", _gifs, again, "rebuild the GIFs in datavisualization from the shipped weights")
     gifs.add_argument("--digits", default="mnist", help="mnist, builtin, auto or a folder of images")

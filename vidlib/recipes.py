@@ -112,6 +112,9 @@ _OWN: Mapping[str, Mapping[str, dict[str, Any]]] = {
         "full": {"config": {"patch": 8, "features": 128, "hidden": [128, 128], "kernel": 3, "shared": True},
                  "lr": 0.012, "optimizer": "muon", "warmup": 2.1},
     },
+    "flow-convlstm": {
+        "laptop": {"config": {"hidden": [12, 12]}, "lr": 2e-3, "epochs": 2, "clips_per_epoch": 160},
+    },
     "video-transformer": {
         "smoke": {"lr": 6e-3, "optimizer": "muon"},
         "laptop": {"config": {"dim": 96, "heads": 3, "decoder": 128}, "lr": 6e-3, "optimizer": "muon",
@@ -125,14 +128,17 @@ _OWN: Mapping[str, Mapping[str, dict[str, Any]]] = {
 _MEASURED: Mapping[str, dict[str, Any]] = {
     "smoke": {"TEST_SEQUENCES": 4, "FINE_TUNE_SEQUENCES": 8,
               "CHUNKS": [5, 10], "ROLLOUT_FRAMES": 12, "ROLLOUT_SEQUENCES": 2,
+              "DECOMPOSED_SEQUENCES": 2, "SEARCHED_SEQUENCES": 4,
               "PROBE_SEQUENCES": 4, "STEER_SEQUENCES": 2, "ABLATE_SEQUENCES": 2, "ABLATED_LAYERS": 1,
               "ERASE_SEQUENCES": 2, "ERASED_PATCHES": 6, "VARIANCE_SEQUENCES": 4, "VARIANCE_STEPS": 5},
     "laptop": {"TEST_SEQUENCES": 200, "FINE_TUNE_SEQUENCES": 160,
                "CHUNKS": [1, 2, 5, 10], "ROLLOUT_FRAMES": 20, "ROLLOUT_SEQUENCES": 16,
+               "DECOMPOSED_SEQUENCES": 64, "SEARCHED_SEQUENCES": 128,
                "PROBE_SEQUENCES": 80, "STEER_SEQUENCES": 16, "ABLATE_SEQUENCES": 6, "ABLATED_LAYERS": 6,
                "ERASE_SEQUENCES": 8, "ERASED_PATCHES": 40, "VARIANCE_SEQUENCES": 64, "VARIANCE_STEPS": 200},
     "full": {"TEST_SEQUENCES": 10_000, "FINE_TUNE_SEQUENCES": 10_000,
              "CHUNKS": [1, 2, 5, 10], "ROLLOUT_FRAMES": 20, "ROLLOUT_SEQUENCES": 1_000,
+             "DECOMPOSED_SEQUENCES": 1_000, "SEARCHED_SEQUENCES": 10_000,
              "PROBE_SEQUENCES": 1_000, "STEER_SEQUENCES": 200, "ABLATE_SEQUENCES": 100, "ABLATED_LAYERS": 6,
              "ERASE_SEQUENCES": 64, "ERASED_PATCHES": 120, "VARIANCE_SEQUENCES": 500, "VARIANCE_STEPS": 1_000},
 }  # fmt: skip

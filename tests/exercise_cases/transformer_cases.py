@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch.nn import functional as F
 
@@ -49,11 +50,41 @@ def rotate_as_complex(vectors, places, speeds):
     return torch.view_as_real(turned).flatten(1)
 
 
+def hunt_by_pairs(predict, clip, past):
+    """The table filled by hand, with another change than the lesson makes."""
+    horizon = predict(clip).shape[1]
+    table = torch.zeros(horizon, clip.shape[1] - past, dtype=torch.bool)
+    for t in range(past, clip.shape[1]):
+        other = torch.cat([clip[:, :t], 0.5 * clip[:, t : t + 1] + 0.7, clip[:, t + 1 :]], dim=1)
+        for k in range(horizon):
+            table[k, t - past] = not torch.equal(predict(other)[:, k], predict(clip)[:, k])
+    return table
+
+
+def hunt_and_leave_it_changed(predict, clip, past):
+    table = hunt_by_pairs(predict, clip, past)
+    clip[:, past:] = 1 - clip[:, past:]
+    return table
+
+
+SQUARE = np.zeros((1, 28, 28), np.uint8)
+SQUARE[:, 4:24, 4:24] = 255
+MIDDLE, SLOW, FAST = np.array([[0.5, 0.5]]), np.array([[0.08, 0.06]]), np.array([[0.25, 0.2]])
+FRAMED = np.zeros((2, 28, 28), np.uint8)
+FRAMED[:, 5:23, 5:23] = 255
+FRAMED[:, 7:21, 7:21] = 0
+
+
 RIGHT = {
-    "attention_by_hand": [attention_by_einsum, F.scaled_dot_product_attention],
+    "attention_by_hand": [attention_by_einsum],
     "rotate_pairs": [rotate_as_complex],
     "attention_cost": [lambda t, n, w: (2 * w * (t * n) ** 2, 2 * w * t * n * t + 2 * w * t * n * n)],
     "patchify": [patchify_by_slices, patchify_by_unshuffle],
+    "leak_hunt": [hunt_by_pairs],
+    "break_the_model": [
+        (FRAMED, [[0.2, 0.3], [0.7, 0.6]], [[0.25, 0.1], [0.15, -0.2]]),
+        (torch.from_numpy(FRAMED), np.array([[0.2, 0.3], [0.7, 0.6]]), np.array([[0.3, 0.1], [0.1, -0.3]])),
+    ],
     "rollout_windows": [count_windows, lambda steps, chunk: (steps + chunk - 1) // chunk],
 }
 MISTAKES = {
@@ -62,6 +93,7 @@ MISTAKES = {
         (lambda q, k, v: (q @ k.mT / q.shape[-1]).softmax(-1) @ v, "by its root"),
         (lambda q, k, v: (q @ k.mT / q.shape[-1] ** 0.5).softmax(-2) @ v, "over the queries"),
         (lambda q, k, v: (q @ k.mT / q.shape[-1] ** 0.5).softmax(-1), "has shape (1, 2, 3), expected (1, 2, 2)"),
+        (lambda q, k, v: F.scaled_dot_product_attention(q, k, v), "it calls scaled_dot_product_attention"),
     ],
     "rotate_pairs": [
         (lambda x, p, s: rotate_as_complex(x, -p, s), "turn the other way"),
@@ -88,6 +120,25 @@ MISTAKES = {
             "(two channels, wider than high): the right number in another type",
         ),
         (lambda x, p: patchify_by_slices(x, p).tolist(), "is a list, expected a tensor"),
+    ],
+    "leak_hunt": [
+        (lambda f, clip, past: (f(1 - clip) != f(clip)).transpose(0, 1).flatten(1).any(1), "has shape (3,)"),
+        (lambda f, clip, past: hunt_by_pairs(f, clip, past).any(), "has shape (), expected (3, 3)"),
+        (lambda f, clip, past: hunt_by_pairs(f, clip, past).mT, "predicted frames go down"),
+        (lambda f, clip, past: ~hunt_by_pairs(f, clip, past), "leak_hunt("),
+        (lambda f, clip, past: hunt_by_pairs(f, clip, past).float(), "the right number in another type"),
+        (lambda f, clip, past: hunt_by_pairs(f, clip[:1], past), "(the second clip of two leaks): only the first clip"),
+        (lambda f, clip, past: hunt_by_pairs(f, clip, 3), "a past of five"),
+        (hunt_and_leave_it_changed, "it writes into `clip`"),
+    ],
+    "break_the_model": [
+        ((SQUARE, MIDDLE, SLOW), "the model still wins"),
+        ((SQUARE, MIDDLE, 0 * SLOW), "nothing moves"),
+        ((SQUARE // 4, MIDDLE, FAST), "fewer than 20 pixels above 127"),
+        ((SQUARE / 255, MIDDLE, FAST), "images are float64"),
+        ((SQUARE, 36 * MIDDLE, FAST), "starts are from 18 to 18, expected 0 to 1"),
+        ((SQUARE, MIDDLE[0], FAST), "one (x, y) for each image"),
+        (lambda past: past, "no three arrays"),
     ],
     "rollout_windows": [
         (lambda steps, chunk: steps // chunk, "rollout_windows(31, 10) is 3, expected 4: a last call"),

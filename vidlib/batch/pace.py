@@ -5,21 +5,23 @@ Journal of Memory and Language 109, 2019). Sentences take a fifth longer in a se
 PLoS ONE 10(8), 2015), which leaves 198. Nobody has measured a lesson with formulas that is read to be understood; we
 take three fifths of that, 120. A line of code gets 5 seconds and an output 15, which are choices of ours too.
 
-Running: what papermill measured for each cell, as ``python -m vidlib run`` leaves it in the executed notebooks.
+Running: what papermill measured for each cell, as ``python -m vidlib refresh`` leaves it in the executed notebooks.
+``notebooks/minutes.json`` keeps it, section by section.
 """
 
 from __future__ import annotations
 
 import ast
 import inspect
+import json
 import re
 import textwrap
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from vidlib.batch.run import NOTEBOOKS, notebooks
+from vidlib.batch.run import notebooks
 from vidlib.exercises.checking import Exercise
 from vidlib.exercises.lessons import EXERCISES, QUESTIONS
 from vidlib.files import atomic_write, user_path
@@ -28,45 +30,9 @@ WORDS_PER_MINUTE = 120
 SECONDS_PER_LINE = 5  # of code
 SECONDS_PER_OUTPUT = 15
 MINUTES_PER_QUESTION = 1
-TEACHING = NOTEBOOKS.parent / "docs" / "teaching.md"
 
-# A plan: blocks of work, each with a notebook and its sections, named without their numbers; none means all of it.
-PLANS: dict[str, tuple[tuple[str, str, tuple[str, ...]], ...]] = {
-    "45 minutes": (
-        ("See what is asked, and what a blank page scores", "01_data_visualization", ("What a clip is",)),
-        ("Break one rule and look at it", "01_data_visualization", ("Overlap by maximum",)),
-        ("What a trained network predicts", "02_convlstm", ("The shipped weights",)),
-        ("Where it fails", "02_convlstm", ("Where it fails",)),
-    ),
-    "Half a day": (
-        (
-            "What a clip is and how it moves",
-            "01_data_visualization",
-            ("What a clip is", "The physics", "Batches, and one convention for all tensors"),
-        ),
-        (
-            "How predictions are judged",
-            "01_data_visualization",
-            ("Metrics by hand", "Baselines that learn nothing"),
-        ),
-        (
-            "A memory that keeps its shape",
-            "02_convlstm",
-            ("A clip small enough to print", "Why not an ordinary LSTM?", "One step by hand"),
-        ),
-        ("Train one, and open the shipped one", "02_convlstm", ("A short training, live", "The shipped weights")),
-        (
-            "Is it good?",
-            "02_convlstm",
-            ("Does it beat copying? Error by horizon", "Where it fails"),
-        ),
-    ),
-    "Two weeks": (
-        ("Week 1, days 1 and 2", "01_data_visualization", ()),
-        ("Week 1, days 3 to 5", "02_convlstm", ()),
-        ("Week 2, days 1 to 3", "03_vision_transformer", ()),
-    ),
-}
+# The part of a notebook's first cells that says how long it takes. It is written by a command and not counted itself.
+_TIME = re.compile(r"\*\*Time:\*\*[^\n]*(\n\n<details><summary>Minutes per section</summary>\n.*?</details>)?", re.S)
 
 
 @dataclass(frozen=True)
@@ -90,43 +56,41 @@ class Section:
         return self.reading + self.solving + (self.running or 0.0)
 
 
-def sections(notebook: str | Path, executed: str | Path | None = None) -> list[Section]:
+def sections(notebook: str | Path, running: Mapping[str, float] | None = None) -> list[Section]:
     """The sections of a notebook, by its headings of the second level; what stands above belongs to the first.
 
     Args:
         notebook: of the course.
-        executed: the same notebook as a run has left it, with papermill's times.
+        running: title of a section to the minutes that its cells run; others count as not measured.
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: an executed notebook with other sections.
     """
-    import nbformat
-
-    cells = nbformat.read(user_path(notebook), as_version=4).cells
     found = [Section("Start")]
-    for cell in cells:
-        if cell.cell_type == "markdown" and (title := _heading(cell.source)):
+    for cell in _cells(notebook):
+        if cell.cell_type == "markdown" and (title := heading(cell.source)):
             started = found[0].title != "Start"
             found = [*found, Section(title)] if started else [replace(found[0], title=title)]
         last = found[-1]
         found[-1] = replace(last, reading=last.reading + _reading(cell), solving=last.solving + _solving(cell))
-    if executed is None:
-        return found
-    ran = _running(nbformat.read(user_path(executed), as_version=4).cells)
-    if list(ran) != [section.title for section in found]:
-        raise ValueError(f"{executed} has other sections than {notebook}: run the notebook again.")
-    return [replace(section, running=ran[section.title]) for section in found]
+    return [replace(section, running=(running or {}).get(section.title)) for section in found]
 
 
-def _heading(source: str) -> str:
+def _cells(notebook: str | Path) -> list[Any]:
+    import nbformat
+
+    return nbformat.read(user_path(notebook), as_version=4).cells
+
+
+def heading(source: str) -> str:
+    """The title of the section that begins in this Markdown cell, or nothing."""
     lines = (line for line in source.splitlines() if line.startswith("## "))
     return next((line.removeprefix("## ").strip() for line in lines), "")
 
 
 def _reading(cell: Any) -> float:
     if cell.cell_type == "markdown":
-        return words(cell.source) / WORDS_PER_MINUTE
+        return words(_TIME.sub("", cell.source)) / WORDS_PER_MINUTE
     if cell.cell_type != "code":
         return 0.0
     lines = sum(bool(line.strip()) for line in cell.source.splitlines())
@@ -137,7 +101,7 @@ def words(markdown: str) -> int:
     """The words that a reader sees; a picture is none, and a formula counts by its pieces.
 
     >>> words("![a picture](x.png) See [the paper](https://x.org), **equation** $a + b$.<br>")
-    7
+    6
     """
     text = re.sub(r"!\[[^\]]*\]\([^)]*\)|<[^>]+>", " ", markdown)
     text = re.sub(r"\]\([^)]*\)", " ", text)
@@ -171,27 +135,73 @@ def _lines(function: Any) -> int:
     return sum(statement.end_lineno - statement.lineno + 1 for statement in body)
 
 
-def _running(cells: Iterable[Any]) -> dict[str, float]:
-    found, title = {"Start": 0.0}, "Start"
-    for cell in cells:
-        if cell.cell_type == "markdown" and (heading := _heading(cell.source)):
-            found[heading] = found.pop("Start", 0.0)
-            title = heading
-        found[title] += ((cell.metadata.get("papermill") or {}).get("duration") or 0.0) / 60
-    return found
-
-
-def measured(runs: str | Path = "runs") -> dict[str, list[Section]]:
-    """The sections of every notebook of the course, with running times where ``runs`` holds the executed notebook.
+def measured() -> dict[str, list[Section]]:
+    """The sections of every notebook of the course, with the running times that ``notebooks/minutes.json`` keeps.
 
     Raises:
         FileNotFoundError: the package without the course.
-        ValueError: an executed notebook with other sections.
     """
-    found = {}
+    kept = _run_times()["sections"]
+    return {path.stem: sections(path, kept.get(path.stem)) for path in notebooks()}
+
+
+def measured_on() -> str:
+    """The hardware of the running times, in words; nothing where there are none."""
+    return _run_times()["on"]
+
+
+def _file() -> Path:
+    return notebooks()[0].with_name("minutes.json")
+
+
+def _run_times() -> dict[str, Any]:
+    """``{"on": hardware in words, "sections": {notebook: {section: minutes}}}``."""
+    try:
+        return json.loads(_file().read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {"on": "", "sections": {}}
+
+
+def record(runs: str | Path) -> dict[str, str]:
+    """Keep the running times of executed notebooks that have the sections of today; other times stay as they are.
+
+    Args:
+        runs: folder with notebooks as a run at the laptop profile on this machine has left them.
+
+    Returns:
+        notebook to ``"recorded"``, or to why it was not.
+
+    Raises:
+        OSError: the times could not be written.
+    """
+    from vidlib.machine import hardware
+
+    found, kept = {}, _run_times()
     for path in notebooks():
         executed = user_path(runs) / path.name
-        found[path.stem] = sections(path, executed if executed.is_file() else None)
+        if not executed.is_file():
+            found[path.stem] = f"{executed.name} is not in {runs}"
+        elif list(ran := _running(executed)) != [section.title for section in sections(path)]:
+            found[path.stem] = f"the run in {runs} had other sections"
+        else:
+            kept["sections"][path.stem] = {title: round(minutes, 2) for title, minutes in ran.items()}
+            found[path.stem] = "recorded"
+    if "recorded" in found.values():
+        kept["on"] = hardware()
+        with atomic_write(_file()) as temporary:
+            text = json.dumps({"on": kept["on"], "sections": dict(sorted(kept["sections"].items()))}, indent=1)
+            temporary.write_text(text + "\n", encoding="utf-8")
+    return found
+
+
+def _running(executed: Path) -> dict[str, float]:
+    """Section to minutes, of a notebook that papermill has executed."""
+    found, title = {"Start": 0.0}, "Start"
+    for cell in _cells(executed):
+        if cell.cell_type == "markdown" and (begun := heading(cell.source)):
+            found[begun] = found.pop("Start", 0.0)
+            title = begun
+        found[title] += ((cell.metadata.get("papermill") or {}).get("duration") or 0.0) / 60
     return found
 
 
@@ -210,68 +220,49 @@ def total(parts: Iterable[Section]) -> int:
     return about(sum(part.minutes for part in parts))
 
 
-def tables(by_notebook: dict[str, list[Section]]) -> str:
-    """The tables of docs/teaching.md: the plans, then the sections of every notebook, in Markdown."""
-    return "\n\n".join([*(_plan(name, by_notebook) for name in PLANS), *(map(_sections, by_notebook.items()))])
+def shown(minutes: float) -> str:
+    """Minutes in a table: whole ones; nothing for none.
+
+    >>> shown(0), shown(0.3), shown(0.5), shown(12.4)
+    ('', '< 1', '1', '12')
+    """
+    return "" if not minutes else f"{int(minutes + 0.5)}" if minutes >= 0.5 else "< 1"
 
 
-def _plan(name: str, by_notebook: dict[str, list[Section]]) -> str:
-    lines, whole = [f"### {name}", "", "| what | where | minutes |", "| --- | --- | ---: |"], 0
-    for what, notebook, titles in PLANS[name]:
-        chosen = [part for part in by_notebook[notebook] if not titles or _plain(part.title) in titles]
-        minutes = total(chosen)
-        whole += minutes
-        where = ", ".join(f"“{title}”" for title in titles) or "all sections"
-        lines.append(f"| {what} | [{notebook}](../notebooks/{notebook}.ipynb): {where} | {minutes} |")
-    return "\n".join([*lines, f"| together | | {whole} |"])
+def time_text(parts: Iterable[Section], hardware: str) -> str:
+    """How long a notebook takes, for its header: one sentence, and the minutes per section, folded."""
+    parts = list(parts)
+    reading, solving = (sum(getattr(part, kind) for part in parts) for kind in ("reading", "solving"))
+    spent = [f"{shown(reading)} to read", f"{shown(solving)} for exercises and questions"]
+    if any(part.running is not None for part in parts):
+        running = sum(part.running or 0.0 for part in parts)
+        spent.append(f"{shown(running)} for its cells to run (laptop profile, {hardware})")
+    return (
+        f"**Time:** about {total(parts)} minutes: {', '.join(spent)}.\n\n"
+        "<details><summary>Minutes per section</summary>\n\n"
+        f"{section_table(parts)}\n\n</details>"
+    )
 
 
-def _plain(title: str) -> str:
-    """A heading without its number: ``"3 · Overlap by maximum"`` is ``"Overlap by maximum"``."""
-    return re.sub(r"^\d+ · ", "", title)
-
-
-def _sections(item: tuple[str, Sequence[Section]]) -> str:
-    notebook, parts = item
-    head = f"### [{notebook}](../notebooks/{notebook}.ipynb): about {total(parts)} minutes"
-    lines = [head, "", "| section | read | solve | run | together |", "| --- | ---: | ---: | ---: | ---: |"]
+def section_table(parts: Iterable[Section]) -> str:
+    """Minutes per section, in Markdown."""
+    lines = ["| section | read | solve | run | together |", "| --- | ---: | ---: | ---: | ---: |"]
     for part in parts:
-        ran = "" if part.running is None else _minutes(part.running)
-        lines.append(
-            f"| {part.title} | {_minutes(part.reading)} | {_minutes(part.solving)} | {ran} | {_minutes(part.minutes)} |"
-        )
+        times = (part.reading, part.solving, part.running or 0.0, part.minutes)
+        lines.append(f"| {part.title} | {' | '.join(map(shown, times))} |")
     return "\n".join(lines)
 
 
-def _minutes(minutes: float) -> str:
-    return "" if not minutes else f"{minutes:.0f}" if minutes >= 0.5 else "< 1"
+def with_time(source: str, text: str) -> str:
+    """A notebook's cell with this text as what it says of its time.
 
-
-_MARKS = ("<!-- times: python -m vidlib times --write -->", "<!-- end of times -->")
-
-
-def written(page: str) -> str:
-    """What stands between the marks of a page.
-
-    Raises:
-        ValueError: a page without them.
+    >>> with_time("**Time:** an hour.\\nMore.", "**Time:** about 70 minutes.")
+    '**Time:** about 70 minutes.\\nMore.'
     """
-    begin, end = page.find(_MARKS[0]), page.find(_MARKS[1])
-    if not 0 <= begin < end:
-        raise ValueError(f"there is no place for the times, expected the lines {_MARKS[0]} and {_MARKS[1]}.")
-    return page[begin + len(_MARKS[0]) : end].strip()
+    return _TIME.sub(lambda _: text, source, count=1)
 
 
-def write_tables(text: str, file: str | Path = TEACHING) -> None:
-    """Put the tables in their place in docs/teaching.md.
-
-    Raises:
-        ValueError: a page without that place.
-        OSError: it could not be written.
-    """
-    page = user_path(file).read_text(encoding="utf-8")
-    written(page)
-    before, _, rest = page.partition(_MARKS[0])
-    after = rest.partition(_MARKS[1])[2]
-    with atomic_write(file) as temporary:
-        temporary.write_text(f"{before}{_MARKS[0]}\n\n{text}\n\n{_MARKS[1]}{after}", encoding="utf-8")
+def says_time(source: str) -> str:
+    """What a cell says of the notebook's time, or nothing."""
+    found = _TIME.search(source)
+    return found[0] if found else ""

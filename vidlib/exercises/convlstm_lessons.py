@@ -405,5 +405,5 @@ QUESTIONS: tuple[Question, ...] = (
         "Which single frame has the smallest expected squared error?",
         choices=("one of the two", "their mean", "all black"),
     ),
-    Question("sharp_until", "In which frame has half of the sharpness gone?", unit="frames"),
+    Question("sharp_until", "For how many frames does the prediction keep half of its sharpness?", unit="frames"),
 )

@@ -242,7 +242,7 @@ def grade(submission: Submission, *, timeout: float = 60.0, memory: float = 4.0,
     exercises = LESSONS[found.notebook].EXERCISES
     limits = _Limits(timeout, memory, hide, end=started + _STARTING + _TOTAL * timeout)
     found.states = _judged(cells, exercises, found.remarks, limits)
-    found.remarks += suspicious(sources)
+    found.remarks += suspicious(sources, _lines(found.notebook))
     found.seconds = time.monotonic() - started
     return found
 
@@ -273,6 +273,13 @@ def _which(file: str, sources: Sequence[str]) -> str:
 @cache
 def _parameters(notebook: str) -> dict[str, Any]:
     return read_profile("smoke", for_notebook=NOTEBOOKS / f"{notebook}.ipynb")
+
+
+@cache
+def _lines(notebook: str) -> frozenset[str]:
+    """The lines of code that the notebook has as it is handed out."""
+    cells = _code_cells((NOTEBOOKS / f"{notebook}.ipynb").read_bytes())
+    return frozenset(line for source, _ in cells for line in source.splitlines())
 
 
 def _with_parameters(tagged: Sequence[tuple[str, bool]], parameters: Mapping[str, Any]) -> list[tuple[int, str]]:

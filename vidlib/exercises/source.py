@@ -8,14 +8,14 @@ import itertools
 import linecache
 import re
 import symtable
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import suppress
 from types import CodeType, FunctionType
 from typing import Any
 
 from IPython.core.inputtransformer2 import TransformerManager
 
-_ANSWERS = re.compile(r"vidlib\.exercises|\bEXERCISES\b|\.reference\b|solution_source")
+_ANSWERS = re.compile(r"vidlib\.exercises|\bEXERCISES\b|\.reference\b|solution_source|\bsolution\(")
 _counted = itertools.count()
 
 
@@ -103,7 +103,15 @@ def with_source(answer: Any, written: Callable | None) -> None:
     answer.__signature__ = inspect.signature(written)
 
 
-def suspicious(sources: Sequence[str]) -> list[str]:
-    """What to look at with one's own eyes: cells that read the package's answers."""
-    readers = [str(number) for number, source in enumerate(sources, 1) if _ANSWERS.search(source)]
+def suspicious(sources: Sequence[str], own: Collection[str] = ()) -> list[str]:
+    """What to look at with one's own eyes: cells that read the package's answers.
+
+    Args:
+        own: lines that the course's notebook itself has.
+    """
+    readers = [
+        str(number)
+        for number, source in enumerate(sources, 1)
+        if any(_ANSWERS.search(line) for line in source.splitlines() if line not in own)
+    ]
     return [f"reads the package's answers in cell {', '.join(readers)}"] if readers else []

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
-from functools import partial
+from collections.abc import Callable
+from functools import cache, partial
+from typing import Any
 
+import numpy as np
 import torch
 
 from vidlib.exercises.checking import Exercise, Slip
+from vidlib.exercises.demands import INPUTS_LEFT_ALONE, without
+from vidlib.exercises.leaks import leak_hunt
 from vidlib.exercises.questions import Question
+from vidlib.metrics import mse_per_frame
+from vidlib.moving_mnist import FREE_RANGE, Trajectories, paste, step
+from vidlib.video import to_float
+from vidlib.weights import load_pretrained
 
 
 def patchify(video: torch.Tensor, patch: int) -> torch.Tensor:
@@ -107,6 +116,150 @@ def attention_cost(frames: int, patches: int, width: int) -> tuple[int, int]:
     return together, in_turns
 
 
+def copies_the_last(clip: torch.Tensor) -> torch.Tensor:
+    return clip[:, 2:3].expand(-1, 3, -1, -1, -1)
+
+
+def peeks_faintly(clip: torch.Tensor) -> torch.Tensor:
+    return copies_the_last(clip) + 1e-6 * clip[:, 3:]
+
+
+def starts_late(clip: torch.Tensor) -> torch.Tensor:
+    return clip[:, 1:4].flip(1)  # past frames 2 to 4, and frame 4 is the future
+
+
+def adds_up(clip: torch.Tensor) -> torch.Tensor:
+    return clip.cumsum(1)[:, 2:-1]  # one frame after the other, each with the true frames before it
+
+
+def leaks_in_clip_two(clip: torch.Tensor) -> torch.Tensor:
+    seen = torch.arange(len(clip)).view(-1, 1, 1, 1, 1) == 1
+    return copies_the_last(clip) + seen * clip[:, 3:].mean(1, keepdim=True)
+
+
+def first_and_last(clip: torch.Tensor) -> torch.Tensor:
+    return torch.stack([clip[:, 0], clip[:, 6]], dim=1)
+
+
+def _leak_inputs() -> dict[str, tuple]:
+    random = torch.Generator().manual_seed(3)
+    clip, two, longer = (torch.rand(*shape, 1, 4, 4, generator=random) for shape in ((1, 6), (2, 6), (1, 7)))
+    return {
+        "no leak at all": (copies_the_last, clip, 3),
+        "each prediction sees its own truth, faintly": (peeks_faintly, clip, 3),
+        "the past is taken one frame late": (starts_late, clip, 3),
+        "each prediction sees the true frames before it": (adds_up, clip, 3),
+        "the second clip of two leaks": (leaks_in_clip_two, two, 3),
+        "a past of five, two predicted frames": (first_and_last, longer, 5),
+    }
+
+
+def _hunt(change: Callable, moved: Callable = lambda a, b: a != b) -> Callable:
+    """The hunt with another change of frame ``t``, or another meaning of *moved*."""
+
+    def wrong(predict: Callable, clip: torch.Tensor, past: int) -> torch.Tensor:
+        as_it_was, columns = predict(clip), []
+        for frame in range(past, clip.shape[1]):
+            said = predict(change(clip.clone(), frame, past))
+            columns.append(moved(said, as_it_was).transpose(0, 1).flatten(1).any(1))
+        return torch.stack(columns, dim=1)
+
+    return wrong
+
+
+def _invert(clip: torch.Tensor, *frames: Any) -> torch.Tensor:
+    clip[:, frames[0]] = 1 - clip[:, frames[0]]
+    return clip
+
+
+def _invert_from(clip: torch.Tensor, frame: int, past: int) -> torch.Tensor:
+    return _invert(clip, slice(frame, None))
+
+
+def _invert_in_the_past(clip: torch.Tensor, frame: int, past: int) -> torch.Tensor:
+    return _invert(clip, frame - past)
+
+
+def _rows_and_columns_swapped(predict: Callable, clip: torch.Tensor, past: int) -> torch.Tensor:
+    return leak_hunt(predict, clip, past).mT
+
+
+def fly(images: Any, starts: Any, velocities: Any, frames: int = 20) -> torch.Tensor:
+    """Any images in flight by the rule of Moving MNIST, as one clip.
+
+    Args:
+        images: ``(n, 28, 28)`` uint8.
+        starts: ``(n, 2)``, (x, y) in frame 1 from 0 to 1, in units of the free range.
+        velocities: ``(n, 2)``, in the same units per frame; the digits of this course have a speed of 0.1.
+
+    Returns:
+        ``(1, frames, 1, 64, 64)`` in [0, 1].
+
+    Raises:
+        ValueError: another shape or type, or a start outside.
+    """
+    images = torch.as_tensor(images)
+    position, velocity = np.asarray(starts, dtype=float), np.asarray(velocities, dtype=float)
+    if not position.shape == velocity.shape == (len(images), 2):
+        raise ValueError(
+            f"starts have shape {position.shape} and velocities {velocity.shape}, expected ({len(images)}, 2) both: "
+            "one (x, y) for each image."
+        )
+    if position.min() < 0 or position.max() > 1:
+        raise ValueError(f"starts are from {position.min():g} to {position.max():g}, expected 0 to 1.")
+    path = []
+    for _ in range(frames):
+        path.append(position)
+        position, velocity, _ = step(position, velocity)
+    corners = (FREE_RANGE * np.stack(path, axis=1)).astype(np.int64)[None]  # (1, n, frames, 2)
+    flight = Trajectories(np.arange(len(images))[None], corners, np.zeros(corners.shape[:3], bool))
+    return to_float(paste(images, flight))
+
+
+def against_an_empty_page(clip: torch.Tensor) -> tuple[float, float]:
+    """MSE per frame of the shipped transformer on a clip of 20 frames, and that of an all-black prediction."""
+    with torch.inference_mode():
+        said = _shipped()(clip[:, :10])
+    errors = (mse_per_frame(prediction, clip[:, 10:]) for prediction in (said, torch.zeros_like(said)))
+    return tuple(float(error.mean()) for error in errors)
+
+
+@cache
+def _shipped() -> torch.nn.Module:
+    return load_pretrained("video-transformer")
+
+
+def break_the_model() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Two rings, twice as fast as any digit of the training: (images, starts, velocities)."""
+    y, x = np.mgrid[:28, :28] - 13.5
+    ring = 255 * (np.abs(np.hypot(x, y) - 9) < 1.5)  # a zero, about
+    images = np.stack([ring, ring]).astype(np.uint8)
+    starts = np.array([[0.1, 0.5], [0.8, 0.2]])
+    velocities = np.array([[0.2, 0.0], [-0.12, 0.16]])  # 0.2 long, where the training had 0.1
+    return images, starts, velocities
+
+
+def _still_standing(answer: Any) -> str | None:
+    """What is wrong with a past that was to break the model."""
+    if not isinstance(answer, (tuple, list)) or len(answer) != 3:
+        return "your answer is no three arrays, expected images, starts, velocities"
+    images, starts, velocities = (np.asarray(part) for part in answer)
+    if images.dtype != np.uint8 or images.ndim != 3 or images.shape[1:] != (28, 28) or not len(images):
+        return f"images are {images.dtype} of shape {images.shape}, expected uint8 (n, 28, 28)"
+    if ((images > 127).sum((1, 2)) < 20).any():
+        return "an image has fewer than 20 pixels above 127: where nothing is, an empty page can't be beaten"
+    try:
+        clip = fly(images, starts, velocities)
+    except (ValueError, TypeError) as error:
+        return f"they do not fly: {error}"
+    if (clip[:, 10:] == clip[:, 9:10]).all():
+        return "nothing moves from frame 10 on: that is no video"
+    model, black = against_an_empty_page(clip)
+    if model > black:
+        return None
+    return f"the model's error is {model:.1f} per frame and that of an empty page {black:.1f}: the model still wins"
+
+
 EXERCISES = (
     Exercise(
         name="attention_by_hand",
@@ -123,6 +276,7 @@ EXERCISES = (
             Slip(_attention(lambda d: d, -1), "the scores are divided by d, and should be by its root"),
             Slip(_attention(lambda d: d**0.5, -2), "the weights sum to 1 over the queries, and should over the keys"),
         ),
+        demands=(INPUTS_LEFT_ALONE, without("scaled_dot_product_attention", "MultiheadAttention")),
         tolerance=1e-5,
     ),
     Exercise(
@@ -182,6 +336,41 @@ EXERCISES = (
         tolerance=0.0,
     ),
     Exercise(
+        name="leak_hunt",
+        goal="Which true frames of the future move which predicted frames.",
+        reference=leak_hunt,
+        inputs=_leak_inputs,
+        hints=(
+            "Change one future frame in a copy of the clip, and look which predicted frames are no longer the same.",
+            "One column for each future frame: `changed = clip.clone()`, `changed[:, t] = 1 - changed[:, t]`.",
+            "`(predict(changed) != predict(clip))` is (B, horizon, C, H, W): horizon first, `flatten(1)`, `any(1)`.",
+            "`torch.stack(columns, dim=1)` makes the table: rows are predicted frames, columns true ones.",
+        ),
+        slips=(
+            Slip(_rows_and_columns_swapped, "rows and columns are exchanged: predicted frames go down"),
+            Slip(_hunt(_invert_from), "one frame at a time: here all later ones change with it"),
+            Slip(_hunt(_invert_in_the_past), "a past frame was changed, and every model may look at those"),
+            Slip(
+                _hunt(_invert, lambda a, b: (a - b).abs() > 1e-4),
+                "a leak may be faint: moved means different by any bit",
+            ),
+            Slip(_hunt(_invert, lambda a, b: (a != b)[:1]), "only the first clip was looked at, and another may leak"),
+        ),
+        package="vidlib.exercises.leaks.leak_hunt",
+    ),
+    Exercise(
+        name="break_the_model",
+        goal="Images, starts and velocities with which the shipped transformer loses to an empty page.",
+        reference=break_the_model,
+        hints=(
+            "The future follows from the rule, so the model must misjudge it. What was the same in all its clips?",
+            "Try one change at a time and look at both errors: more images, other shapes, another speed.",
+            "It has met one speed only: 0.1 per frame. `against_an_empty_page(fly(images, starts, 2 * velocities))`.",
+        ),
+        judge=_still_standing,
+        minutes=20,
+    ),
+    Exercise(
         name="rollout_windows",
         goal="How often a rollout calls the model.",
         reference=rollout_windows,
@@ -203,4 +392,67 @@ EXERCISES = (
     ),
 )
 
-QUESTIONS: tuple[Question, ...] = ()
+QUESTIONS: tuple[Question, ...] = (
+    Question("tokens", "How many tokens does a clip of ten frames become?", unit="tokens"),
+    Question(
+        "most_alike",
+        "Which places have the most similar embeddings?",
+        choices=("neighbours", "left–right mirror images", "up–down mirror images"),
+    ),
+    Question(
+        "who_answers",
+        "Which token answers token 1?",
+        choices=("token 1", "token 2", "token 3", "tokens 2 and 3"),
+    ),
+    Question("weights_saved", "How many times fewer attention weights do turns need?", unit="times"),
+    Question("in_turns_slope", "How steep is the line of attention in turns, for larger frames?"),
+    Question("who_notices", "How many tokens notice one changed patch after a time block and a space block?"),
+    Question("encoder_is", "By the test of notebook 2, what is this encoder?", choices=("causal", "not causal")),
+    Question("painters", "How many tokens paint one pixel inside of the frame?", unit="tokens"),
+    Question("cut_seam", "How large are the seams when each token paints its own patch only?"),
+    Question(
+        "learnt_first",
+        "What will the prediction show after a short training?",
+        choices=("nothing but black", "noise", "soft clouds", "sharp strokes"),
+    ),
+    Question("who_leaks", "Which of the five models see the future?", choices=("A", "B", "C", "D", "E")),
+    Question("still_a_6", "What share of the digits is still recognised in frame 20?", unit="%"),
+    Question(
+        "matters_most",
+        "Which of these changes moves the error most in a short training?",
+        choices=(
+            "GELU",
+            "LayerNorm",
+            "space before time",
+            "no rotary positions",
+            "separate patches",
+            "Linear decoder",
+            "AdamW",
+            "nearly twice the parameters",
+        ),
+        answer="no rotary positions: 7.5, then AdamW, 5.1, and separate patches, 4.2. GELU costs 1.4, the others move "
+        "it by 1.3 at most, most of them downwards. The table stands below.",
+    ),
+    Question("looks_back", "How many even shares do patches under its digits get, in frames 1 to 9?"),
+    Question(
+        "overlap_looks",
+        "Over space, does a patch under two digits look further than one under a single digit?",
+        choices=("further", "nearer", "as far", "it depends on the layer"),
+    ),
+    Question("frame_matters", "Which past frame matters most for frame 11?"),
+    Question("mse_prefers", "Which of two wrong predictions does MSE prefer?", choices=("blurred", "shifted")),
+    Question("price_of_sharpness", "By how much is the MSE of the perceptual weights higher?", unit="%"),
+    Question("best_chunk", "Which chunk has the lowest error in the last frame?", unit="frames"),
+    Question(
+        "own_predictions",
+        "Where does training through own predictions help?",
+        choices=("early frames", "late frames", "all frames"),
+        answer="late frames, and little: over 20 frames it is behind, 78.3 to 76.9, over 50 ahead, 107.5 to 109.4. "
+        "It costs sharpness, .38 to .46.",
+    ),
+    Question(
+        "small_budget",
+        "Which model has the lower error after a small budget of training clips?",
+        choices=("convlstm", "video-transformer"),
+    ),
+)

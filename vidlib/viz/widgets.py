@@ -80,9 +80,8 @@ def player(
     ipywidgets.jslink((toggle, "value"), (play, "playing"))
     ipywidgets.jslink((play, "value"), (number, "value"))
     toggle.observe(lambda change: setattr(toggle, "description", "Pause" if change["new"] else "Play"), names="value")
-    chosen = {
-        name: _number(name.replace("_", " "), first, low, high) for name, (low, high, first) in (choose or {}).items()
-    }
+    ranges = (choose or {}).items()
+    chosen = {name: _number(name.replace("_", " "), first, low, high) for name, (low, high, first) in ranges}
 
     def redraw(_: Any = None) -> None:
         image.value = _image(show.picture(min(number.value, number.max) - first_frame), alt, show.width)
