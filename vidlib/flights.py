@@ -192,7 +192,7 @@ def corner_chances(found: Flights, first: int, stop: int) -> np.ndarray:
     return chances
 
 
-def expected_frames(images: np.ndarray, chances: np.ndarray) -> np.ndarray:
+def expected_frames(images: np.ndarray, chances: np.ndarray, power: int = 1) -> np.ndarray:
     """The mean of the frames in which each digit is at a random place, independent of the others; overlaps by maximum.
 
     No prediction has a smaller expected squared error.
@@ -200,6 +200,7 @@ def expected_frames(images: np.ndarray, chances: np.ndarray) -> np.ndarray:
     Args:
         images: ``(n, 28, 28)`` uint8, one for each digit.
         chances: ``(n, frames, 37, 37)``, over x and y.
+        power: of the pixels that are averaged: 2 gives the mean of the squares, of which a variance is made.
 
     Returns:
         ``(frames, 64, 64)`` float64 in [0, 1].
@@ -213,16 +214,18 @@ def expected_frames(images: np.ndarray, chances: np.ndarray) -> np.ndarray:
         places = [np.nonzero(chance) for chance in chances[:, frame]]
         weights = [chance[place] for chance, place in zip(chances[:, frame], places, strict=True)]
         pasted = [shift[y, x].reshape(len(x), -1) for shift, (x, y) in zip(shifts, places, strict=True)]
-        each = np.stack([weight @ values for weight, values in zip(weights, pasted, strict=True)])
+        each = np.stack(
+            [weight @ values.astype(float) ** power for weight, values in zip(weights, pasted, strict=True)]
+        )
         mean[:] = each.sum(0)  # the rest is black
         shared = (each > 0).sum(0) > 1
         if shared.any():
-            mean[shared] = _mean_of_maximum([values[:, shared] for values in pasted], weights)
-    return means.reshape(-1, CANVAS, CANVAS) / 255
+            mean[shared] = _mean_of_maximum([values[:, shared] for values in pasted], weights, power)
+    return means.reshape(-1, CANVAS, CANVAS) / 255**power
 
 
-def _mean_of_maximum(values: Sequence[np.ndarray], weights: Sequence[np.ndarray]) -> np.ndarray:
-    """``(pixels,)``: the mean of the largest of n independent values 0…255, each ``(places, pixels)`` with weights.
+def _mean_of_maximum(values: Sequence[np.ndarray], weights: Sequence[np.ndarray], power: int = 1) -> np.ndarray:
+    """``(pixels,)``: the mean power of the largest of n independent values 0…255, each ``(places, pixels)``.
 
     The largest is at most v where all are, so that its distribution is the product of theirs.
     """
@@ -232,4 +235,5 @@ def _mean_of_maximum(values: Sequence[np.ndarray], weights: Sequence[np.ndarray]
         cells = levels.astype(int) * count + np.arange(count)
         spread = np.broadcast_to(weight[:, None], levels.shape)
         at_most *= np.bincount(cells.ravel(), spread.ravel(), 256 * count).reshape(256, count).cumsum(0)
-    return (1 - at_most[:-1]).sum(0)
+    rises = np.diff(np.arange(256.0) ** power)[:, None]  # from each value to the next
+    return ((1 - at_most[:-1]) * rises).sum(0)

@@ -5,6 +5,7 @@ from vidlib.viz.comparisons import boxed, cost_panels, interval_panels, stacked_
 from vidlib.viz.curves import bar_panels, history_curves, horizon_curves, line_panels
 from vidlib.viz.diagrams import convlstm_cell, encoder_forecaster, iterative_prediction, space_time_encoder
 from vidlib.viz.figures import attention_overlay, film_strip, pictures, trajectory_plot
+from vidlib.viz.insides import dot_intervals, probe_maps, reliability_plot
 from vidlib.viz.show import show, show_gif
 from vidlib.viz.style import (
     BLUE,
@@ -44,6 +45,7 @@ __all__ = [
     "comparison_gif",
     "convlstm_cell",
     "cost_panels",
+    "dot_intervals",
     "encoder_forecaster",
     "explore",
     "film_strip",
@@ -54,6 +56,8 @@ __all__ = [
     "line_panels",
     "pictures",
     "player",
+    "probe_maps",
+    "reliability_plot",
     "save_gif",
     "show",
     "show_gif",

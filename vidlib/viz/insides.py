@@ -1,0 +1,212 @@
+"""What is inside a model: maps of probes, pairs of pictures under an intervention, reliability."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from vidlib.checks import check_mapping, check_numbers, check_texts
+from vidlib.viz.style import COLORS, DPI, GRAY, INK, as_numbers, check_drawing, style
+
+_MARKERS = "osD^vP"
+
+
+@style()
+def probe_maps(
+    panels: Mapping[str, Any],
+    rows: Sequence[str],
+    *,
+    controls: int = 0,
+    divide: float | None = None,
+    first_frame: int = 1,
+    title: str | None = None,
+) -> Figure:
+    """Skill of probes as maps side by side: a row for each layer or control, a column for each frame.
+
+    Args:
+        panels: what is read → ``(rows, frames)``, NaN where there is nothing to read. Colours go from 0, chance, to 1;
+            what is below 0 has the colour of 0.
+        rows: names of the rows, from the bottom.
+        controls: how many of them, at the bottom, are controls; a line parts them from the layers.
+        divide: an upright line at this frame, such as 10.5 between past and future.
+        first_frame: the number of the first frame.
+        title: a line above the picture.
+
+    Returns:
+        the picture; its ``narrow`` attribute is the same with the maps below each other, for phones.
+
+    Raises:
+        ValueError: no panels, or one that has another number of rows; another argument out of range.
+    """
+    check_mapping("skills (rows, frames)", panels=panels)
+    check_drawing(title=title, first_frame=first_frame)
+    check_numbers(0, len(rows), controls=controls)
+    maps = {name: as_numbers(f"panels[{name!r}]", values) for name, values in panels.items()}
+    for name, values in maps.items():
+        if values.ndim != 2 or len(values) != len(rows) or not values.size:
+            raise ValueError(
+                f"panels[{name!r}] has shape {values.shape}, expected ({len(rows)}, frames): one row for each name."
+            )
+    figures = []
+    for narrow in (False, True):
+        shape = (len(maps), 1) if narrow else (1, len(maps))
+        each = 0.55 + 0.2 * len(rows)
+        size = (
+            (4.2, 0.9 + (each + 0.35) * len(maps))
+            if narrow
+            else (max(5, min(10.5, 1.9 + 1.75 * len(maps))), 0.75 + each)
+        )
+        figure = Figure(figsize=size, dpi=DPI, layout="constrained")
+        if title:
+            words = textwrap.fill(title, 40) if narrow else title
+            figure.suptitle(words, x=0.01, ha="left", weight="bold", size=11)
+        grid = figure.subplots(*shape, sharey=True, squeeze=False).flatten()
+        for axes, (name, values) in zip(grid, maps.items(), strict=True):
+            _draw_map(axes, values, first_frame, controls, divide)
+            axes.set_title(name, size=10, weight="normal")
+            if narrow or axes is grid[0]:
+                axes.set_yticks(range(len(rows)), rows, size=8)
+        for axes in grid[-1:] if narrow else grid:
+            axes.set_xlabel("frame", size=9)
+        scale = mpl.cm.ScalarMappable(mpl.colors.Normalize(0, 1), "viridis")
+        bar = figure.colorbar(scale, ax=list(grid), location="bottom" if narrow else "right", shrink=0.9, aspect=20)
+        bar.set_label("skill: 0 chance, 1 all right", size=9)
+        figures.append(figure)
+    figures[0].narrow = figures[1]
+    return figures[0]
+
+
+def _draw_map(axes: Axes, values: np.ndarray, first_frame: int, controls: int, divide: float | None) -> None:
+    colors = mpl.colormaps["viridis"].with_extremes(bad="white")
+    right = first_frame + values.shape[1] - 0.5
+    extent = (first_frame - 0.5, right, -0.5, len(values) - 0.5)
+    axes.imshow(
+        values, cmap=colors, vmin=0, vmax=1, aspect="auto", origin="lower", extent=extent, interpolation="nearest"
+    )
+    if controls:
+        axes.axhline(controls - 0.5, color="white", linewidth=2.5)
+    if divide is not None:
+        axes.axvline(divide, color="white", linewidth=1.5)
+    axes.grid(False)
+    axes.tick_params(length=2, labelsize=8)
+    axes.xaxis.set_major_locator(mpl.ticker.MaxNLocator(4, integer=True))
+
+
+@style()
+def reliability_plot(
+    curves: Mapping[str, Any],
+    *,
+    references: Mapping[str, Any] | None = None,
+    title: str = "What was said and what came",
+) -> Figure:
+    """Predicted variance against the squared error that came, on logarithmic axes; on the diagonal is calibrated.
+
+    Args:
+        curves: name → ``(said, came)``, two rows of numbers above 0, bin by bin.
+        references: the same of what is no model, drawn in gray.
+        title: a line above the picture.
+
+    Returns:
+        the picture; its ``narrow`` attribute is one for phones.
+
+    Raises:
+        ValueError: nothing to draw, or numbers that have no logarithm.
+    """
+    check_mapping("(said, came)", curves=curves)
+    check_texts(title=title)
+    lines = {}
+    for name, pair in {**curves, **(references or {})}.items():
+        said, came = (as_numbers(f"curves[{name!r}]", part) for part in pair)
+        if said.ndim != 1 or said.shape != came.shape or not said.size or min(said.min(), came.min()) <= 0:
+            raise ValueError(f"curves[{name!r}] are {said.shape} and {came.shape}, expected two rows above 0.")
+        lines[name] = said, came
+    figures = []
+    for size in ((6.4, 4.0), (4.2, 4.6)):
+        figure = Figure(figsize=size, dpi=DPI, layout="constrained")
+        axes = figure.add_subplot(xscale="log", yscale="log", xlabel="variance that was said, per pixel")
+        axes.set_ylabel("squared error that came, per pixel")
+        axes.set_title(title if size[0] > 5 else textwrap.fill(title, 36))
+        ends = np.concatenate([np.concatenate(pair) for pair in lines.values()])
+        low, high = ends.min() / 1.5, ends.max() * 1.5
+        axes.plot([low, high], [low, high], color=INK, linewidth=1, linestyle="--", label="calibrated")
+        for i, (name, (said, came)) in enumerate(lines.items()):
+            color = GRAY if name in (references or {}) else COLORS[i % len(COLORS)]
+            axes.plot(said, came, marker=_MARKERS[i % len(_MARKERS)], color=color, label=name)
+        axes.text(high / 1.2, low * 1.3, "says too much", ha="right", va="bottom", color=GRAY, size=9)
+        axes.text(low * 1.3, high / 1.3, "says too little", ha="left", va="top", color=GRAY, size=9)
+        if size[0] > 5:
+            axes.legend(frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
+        else:
+            figure.legend(frameon=False, loc="outside lower center", ncols=2)
+        figures.append(figure)
+    figures[0].narrow = figures[1]
+    return figures[0]
+
+
+@style()
+def dot_intervals(
+    rows: Mapping[str, Mapping[str, Sequence[float]]],
+    *,
+    xlabel: str,
+    references: Mapping[str, float] | None = None,
+    title: str | None = None,
+) -> Figure:
+    """Values with their intervals, one line for each row and name: what lies apart differs, what overlaps may not.
+
+    Args:
+        rows: row → name → ``(value, low, high)``.
+        xlabel: what the values are.
+        references: name → level, an upright dashed line.
+        title: a line above the picture.
+
+    Raises:
+        ValueError: nothing to draw, or numbers that are no value inside of its interval.
+    """
+    check_mapping("intervals by name", rows=rows)
+    check_texts(xlabel=xlabel)
+    check_drawing(title=title)
+    for row, named in rows.items():
+        check_mapping("(value, low, high)", **{f"rows[{row!r}]": named})
+        for name, found in named.items():
+            if len(found) != 3 or not found[1] <= found[0] <= found[2]:
+                raise ValueError(
+                    f"rows[{row!r}][{name!r}] is {tuple(found)}, expected (value, low, high) in this order."
+                )
+    names = list(dict.fromkeys(name for named in rows.values() for name in named))
+    figures = []
+    for width in (7.4, 4.2):
+        height = (
+            0.9
+            + len(rows) * (0.12 + 0.125 * len(names))
+            + 0.25 * bool(title)
+            + (0.3 * -(-len(names) // 2) if width < 5 else 0)
+        )
+        figure = Figure(figsize=(width, height), dpi=DPI, layout="constrained")
+        axes = figure.add_subplot(xlabel=xlabel)
+        if title:
+            axes.set_title(title if width > 5 else textwrap.fill(title, 34))
+        for i, name in enumerate(names):
+            offset = 0.7 * (i - (len(names) - 1) / 2) / max(len(names), 1)
+            places = [(place + offset, rows[row][name]) for place, row in enumerate(rows) if name in rows[row]]
+            y, (value, low, high) = [p for p, _ in places], np.array([v for _, v in places], dtype=float).T
+            axes.errorbar(
+                value, y, xerr=[value - low, high - value], fmt=_MARKERS[i % 6], color=COLORS[i % len(COLORS)],
+                capsize=2.5, linewidth=1.4, label=name,
+            )  # fmt: skip
+        for label, level in (references or {}).items():
+            axes.axvline(level, color=GRAY, linestyle="--", linewidth=1.2, label=label)
+        axes.set_yticks(range(len(rows)), [textwrap.fill(row, 24 if width > 5 else 16) for row in rows], size=9)
+        axes.set_ylim(len(rows) - 0.4, -0.6)
+        if len(names) > 1 and width > 5:
+            axes.legend(frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
+        elif len(names) > 1:
+            figure.legend(frameon=False, loc="outside lower center", ncols=2)
+        figures.append(figure)
+    figures[0].narrow = figures[1]
+    return figures[0]
