@@ -414,6 +414,25 @@ DOORS: dict[str, tuple[Callable, dict[str, Any], dict[str, tuple]]] = {
         {"video": VIDEO[0], "corners": [[0, 0], [1, 1]], "size": 3},
         {"video": CLIP, "corners": (None, "a", [[0, 0]], [0, 0]), "size": COUNT},
     ),
+    "probe_maps": (
+        viz.probe_maps,
+        {"panels": {"x": [[0.5, 1.0], [0.0, 0.1]]}, "rows": ["a", "b"]},
+        {"panels": (*MAPPING, {"x": [[1.0]]}, {"x": "a"}), "rows": (None, "ab", 3, [1, 2], ["a"])}
+        | {"controls": (*COUNT_FROM_0, 3), "divide": ("a", [1.0], NAN, True), "first_frame": COUNT_FROM_0}
+        | {"title": TITLE},
+    ),
+    "reliability_plot": (
+        viz.reliability_plot,
+        {"curves": {"a": ([1.0, 2.0], [1.0, 2.0])}},
+        dict.fromkeys(("curves",), (*MAPPING, {"a": 3}, {"a": ([1.0], [1.0, 2.0])}, {"a": ([0.0], [1.0])}))
+        | {"references": (*MAPPING[1:], {"b": ([NAN], [1.0])}), "title": TEXT},
+    ),
+    "dot_intervals": (
+        viz.dot_intervals,
+        {"rows": {"a": {"x": (1.0, 0.0, 2.0)}}, "xlabel": "x"},
+        {"rows": (*MAPPING, {"a": {}}, {"a": {"x": (3.0, 0.0, 2.0)}}, {"a": {"x": 1.0}}), "xlabel": TEXT}
+        | {"references": (*MAPPING[1:], {"b": NAN}), "title": TITLE},
+    ),
     "convlstm_cell": (viz.convlstm_cell, {}, {}),
     "encoder_forecaster": (viz.encoder_forecaster, {}, {}),
     "space_time_encoder": (viz.space_time_encoder, {}, {"layers": COUNT}),

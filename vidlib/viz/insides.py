@@ -11,7 +11,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from vidlib.checks import check_mapping, check_numbers, check_texts
+from vidlib.checks import check_counts, check_mapping, check_numbers, check_texts
+from vidlib.viz.curves import check_names
 from vidlib.viz.style import COLORS, DPI, GRAY, INK, as_numbers, check_drawing, style
 
 _MARKERS = "osD^vP"
@@ -46,7 +47,10 @@ def probe_maps(
     """
     check_mapping("skills (rows, frames)", panels=panels)
     check_drawing(title=title, first_frame=first_frame)
-    check_numbers(0, len(rows), controls=controls)
+    check_names(rows=rows)
+    check_counts(0, highest=len(rows), controls=controls)
+    if divide is not None:
+        check_numbers(divide=divide)
     maps = {name: as_numbers(f"panels[{name!r}]", values) for name, values in panels.items()}
     for name, values in maps.items():
         if values.ndim != 2 or len(values) != len(rows) or not values.size:
@@ -120,11 +124,18 @@ def reliability_plot(
     """
     check_mapping("(said, came)", curves=curves)
     check_texts(title=title)
+    if references is not None:
+        check_mapping("(said, came)", references=references)
     lines = {}
     for name, pair in {**curves, **(references or {})}.items():
-        said, came = (as_numbers(f"curves[{name!r}]", part) for part in pair)
-        if said.ndim != 1 or said.shape != came.shape or not said.size or min(said.min(), came.min()) <= 0:
-            raise ValueError(f"curves[{name!r}] are {said.shape} and {came.shape}, expected two rows above 0.")
+        if not isinstance(pair, (tuple, list)) or len(pair) != 2:
+            raise ValueError(f"curves or references hold {name!r}: {pair!r}, expected (said, came).")
+        said, came = (as_numbers(f"a row of {name!r} in curves or references", part) for part in pair)
+        if said.ndim != 1 or said.shape != came.shape or not said.size or not (np.minimum(said, came) > 0).all():
+            raise ValueError(
+                f"curves or references hold rows of the shapes {said.shape} and {came.shape} under {name!r}, "
+                "expected two equal ones with numbers above 0."
+            )
         lines[name] = said, came
     figures = []
     for size in ((6.4, 4.0), (4.2, 4.6)):
@@ -171,13 +182,15 @@ def dot_intervals(
     check_mapping("intervals by name", rows=rows)
     check_texts(xlabel=xlabel)
     check_drawing(title=title)
+    if references is not None:
+        check_mapping("level", references=references)
+        check_numbers(**{f"references[{name!r}]": level for name, level in references.items()})
     for row, named in rows.items():
         check_mapping("(value, low, high)", **{f"rows[{row!r}]": named})
         for name, found in named.items():
-            if len(found) != 3 or not found[1] <= found[0] <= found[2]:
-                raise ValueError(
-                    f"rows[{row!r}][{name!r}] is {tuple(found)}, expected (value, low, high) in this order."
-                )
+            three = as_numbers(f"rows[{row!r}][{name!r}]", found)
+            if three.shape != (3,) or not three[1] <= three[0] <= three[2]:
+                raise ValueError(f"rows[{row!r}][{name!r}] is {found!r}, expected (value, low, high) in this order.")
     names = list(dict.fromkeys(name for named in rows.values() for name in named))
     figures = []
     for width in (7.4, 4.2):
