@@ -29,8 +29,8 @@ FLOORS = (
     # models, baselines, drawing, what a loss sees
     "models/convlstm",
     "models/* baselines backbones viz/style",
-    "models/registry perceptual digit_network viz/figures viz/curves viz/diagrams viz/animations viz/show viz/insides",
-    "viz/widgets viz/comparisons iterative muon",
+    "models/registry perceptual digit_network viz/figures viz/curves viz/diagrams viz/animations viz/show",
+    "viz/widgets viz/comparisons viz/insides iterative muon",
     "viz probes steering uncertainty",
     # training, metrics, weights
     "training metrics weights exercises/differences lab/still",
