@@ -13,8 +13,10 @@ import numpy as np
 import pytest
 import torch
 
-from vidlib import own_videos
+from vidlib import live, own_videos, recipes, runs
+from vidlib.__main__ import main
 from vidlib.own_videos import VideoClips, gray_frames, small_video, training_clips, video_files
+from vidlib.training import fit
 from vidlib.video import as_clips, float_batch
 
 CANVAS = 64
@@ -405,6 +407,121 @@ def test_one_clip_cannot_be_split(tmp_path):
         clips.split()
     with pytest.raises(ValueError, match="split them first"):
         clips.shuffled(0).split()
+
+
+# Training on them ----------------------------------------------------------------------------------------------------
+
+TINY = {"features": 2, "hidden": [2], "clips_per_epoch": 4, "batch_size": 2, "validation_clips": 2}
+
+
+@pytest.fixture
+def videos(tmp_path):
+    (tmp_path / "v").mkdir()
+    for number, length in enumerate((48, 30)):
+        write(tmp_path / "v" / f"{number}.mkv", noise(length, seed=number), rate=10)
+    return tmp_path / "v"
+
+
+def train(out, videos, *more, epochs=1):
+    numbers = [f"{name}={value}" for name, value in (TINY | {"epochs": epochs}).items()]
+    command = ["train", "convlstm", "--profile", "smoke", "--device", "cpu", "--out", str(out)]
+    return main([*command, "--clips", str(videos), "--set", *numbers, *more])
+
+
+def test_a_folder_of_videos_trains_a_model_from_the_command_line(tmp_path, videos, capsys):
+    assert train(tmp_path / "out", videos) == 0
+    said = capsys.readouterr().out
+    assert "to train on: 20 clips of 20 frames at 10 fps, from the beginning of 2 videos (0.mkv …)" in said
+    assert "to validate on: 1 clip of 20 frames at 10 fps, from the end of 0.mkv; no frame is in both" in said
+    run = runs.read_run(tmp_path / "out")
+    training, _ = training_clips(videos)
+    assert run.facts["clips_sha256"] == training.fingerprint() and "digits_sha256" not in run.facts
+    assert run.facts["data"] == training.describe() and str(videos) not in json.dumps(run.facts)
+    assert run.lineage().seeds == [], "no clips of digits were seen"
+
+
+def test_such_a_training_goes_on_and_only_on_its_own_clips(tmp_path, videos, capsys):
+    assert train(tmp_path / "out", videos) == 0
+    assert train(tmp_path / "out", videos, "--resume", epochs=2) == 0
+    run = runs.read_run(tmp_path / "out")
+    assert [row["clips"] for row in run.history] == [4, 8]
+    assert run.facts["clips_sha256"] == training_clips(videos)[0].fingerprint()
+    write(videos / "2.mkv", noise(40, seed=2), rate=10)
+    capsys.readouterr()
+    assert train(tmp_path / "out", videos, "--resume", epochs=3) == 1
+    assert "these are other clips; resume with the same ones" in capsys.readouterr().err
+
+
+class Repeats(torch.nn.Module):
+    """The last frame times one weight, which begins at 0: on clips that stand still, 1 is right."""
+
+    past, horizon = 10, 10
+
+    def __init__(self):
+        super().__init__()
+        self.share = torch.nn.Parameter(torch.zeros(()))
+
+    def forward(self, past):
+        return self.share * past[:, -1:].expand(-1, 10, -1, -1, -1)
+
+
+def test_own_clips_are_learned(tmp_path):
+    clips = training_clips(write(tmp_path / "a.mkv", noise(1) * 60, rate=10))
+    model = Repeats()
+    fit(model, *clips, out=tmp_path / "out", epochs=1, clips_per_epoch=80, batch_size=2, lr=0.1, progress=False, ema=0)
+    assert model.share.item() == pytest.approx(1, abs=0.2)
+
+
+def test_weights_of_the_same_seed_may_go_on_with_own_clips(tmp_path, videos):
+    chosen = recipes.recipe("convlstm", "smoke", epochs=1, **TINY)
+    runs.train(chosen, tmp_path / "digits", digits="builtin", device="cpu", progress=False)
+    with pytest.raises(ValueError, match="has seen the clips of seed 0"):
+        runs.train(chosen.change(start=str(tmp_path / "digits")), tmp_path / "x", digits="builtin", device="cpu")
+    fine_tuned = chosen.change(start=str(tmp_path / "digits"))
+    runs.train(fine_tuned, tmp_path / "own", clips=training_clips(videos), device="cpu", progress=False)
+    lineage = runs.read_run(tmp_path / "own").lineage()
+    assert lineage.seeds == [0] and [row["clips"] for row in lineage.history] == [4, 8]
+
+
+def test_a_model_of_own_clips_is_not_shipped_with_scores_on_digits(tmp_path, videos):
+    assert train(tmp_path / "out", videos) == 0
+    with pytest.raises(ValueError, match="was trained on own clips"):
+        runs.publish_run(tmp_path / "out", "tiny", clips=2, digits="builtin", folder=tmp_path)
+
+
+@pytest.mark.parametrize("clips", [3, [1, 2], (1, 2, 3), ("a", "b")])
+def test_what_is_no_pair_of_clips_is_refused(tmp_path, clips):
+    with pytest.raises(ValueError, match="expected two sets|is a str"):
+        runs.train(recipes.recipe("convlstm", "smoke"), tmp_path / "out", clips=clips)
+
+
+@pytest.mark.parametrize(
+    "words, sentence",
+    [
+        ("convlstm --clips nowhere", "expected an existing video file or a folder of them"),
+        ("convlstm --clips .", "holds no videos"),
+        ("convlstm --clips . --digits builtin", "--digits and --clips are both given"),
+        ("convlstm --fps 5", "--fps is for --clips"),
+        ("convlstm --clips . --fps 0", "fps is 0.0, expected a number above 0"),
+        ("digit-network --clips .", "--clips does not belong to the digit network"),
+    ],
+)
+def test_a_wrong_command_is_one_sentence(tmp_path, monkeypatch, capsys, words, sentence):
+    monkeypatch.chdir(tmp_path)
+    assert main(["train", *words.split(), "--profile", "smoke", "--out", "out"]) == 1
+    assert sentence in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_interrupted_training_on_own_clips_leaves_a_model_and_its_score(tmp_path, videos, monkeypatch, capsys):
+    def interrupt(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("vidlib.live.train", interrupt)
+    chosen = recipes.recipe("convlstm", "smoke", epochs=1, batch_size=2)
+    _, history = live.watch_training(chosen, tmp_path / "runs", clips=training_clips(videos), device="cpu")
+    assert history[0]["epoch"] == 0 and 0 < history[0]["validation_mse"] < 64 * 64
+    assert "Interrupted before the first epoch was over" in capsys.readouterr().out
 
 
 # The disk and the memory ---------------------------------------------------------------------------------------------

@@ -1,8 +1,8 @@
 """Clips from your own videos: any file that FFmpeg reads, one or a folder of them, each read once, frame by frame.
 
-A frame becomes what the models know: upright, the square in its middle, gray, 64×64. These small frames are kept on the
-disk, 4 KB each, because a training reads a clip many times and few formats allow a jump to any frame. In memory there is
-never more than one batch.
+A frame becomes what the models know: upright, the square in its middle, gray, 64×64. These small frames are kept on
+the disk, 4 KB each, because a training reads a clip many times and few formats allow a jump to any frame. In memory
+there is never more than one batch.
 """
 
 from __future__ import annotations
