@@ -24,8 +24,8 @@ FLOORS = (
     "video machine history parameters tensors own_images colab",
     # clips
     "digits",
-    "moving_mnist own_videos",
-    "flights",
+    "moving_mnist own_videos own_digits example_video",
+    "flights other_rules",
     # models, baselines, drawing, what a loss sees
     "models/* baselines backbones viz/style",
     "models/registry perceptual digit_network viz/figures viz/curves viz/diagrams viz/animations viz/show",
