@@ -15,8 +15,8 @@ from vidlib import recipes
 from vidlib.batch import run as batch
 from vidlib.exercises.lessons import EXERCISES
 
-NAMES = ("01_data_visualization", "02_convlstm", "03_vision_transformer")
 FOLDER = badges.ROOT / "notebooks"
+NAMES = sorted(path.stem for path in FOLDER.glob("[0-9][0-9]_*.ipynb"))
 KERNEL = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
 
 
@@ -50,7 +50,8 @@ def test_a_profile_passes_nothing_that_a_notebook_lacks(notebook, profile):
 
 
 @pytest.mark.parametrize(
-    "notebook, model", [("02_convlstm", "convlstm"), ("03_vision_transformer", "video-transformer")]
+    "notebook, model",
+    [("02_convlstm", "convlstm"), ("03_vision_transformer", "video-transformer"), ("04_comparison", "flow-convlstm")],
 )
 def test_the_budget_of_a_notebook_stands_in_its_recipe(notebook, model):
     path = FOLDER / f"{notebook}.ipynb"

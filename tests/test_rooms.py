@@ -23,19 +23,21 @@ FLOORS = (
     "files",
     "video machine history parameters tensors own_images colab",
     # clips
-    "digits",
+    "digits download",
     "moving_mnist own_videos own_digits example_video",
-    "flights other_rules",
+    "flights published other_rules",
     # models, baselines, drawing, what a loss sees
+    "models/convlstm",
     "models/* baselines backbones viz/style",
     "models/registry perceptual digit_network viz/figures viz/curves viz/diagrams viz/animations viz/show",
-    "viz/widgets iterative muon",
+    "viz/widgets viz/comparisons iterative muon",
     "viz",
     # training, metrics, weights
     "training metrics weights exercises/differences",
     # a run, a lesson, a batch
     "exercises/slips exercises/demands exercises/questions exercises/source exercises/wire exercises/leaks",
-    "recipes exercises/checking exercises/answering comparison lab/*",
+    "recipes exercises/checking exercises/answering comparison decomposition lab/*",
+    "gallery",
     "exercises/*_lessons runs",
     "exercises/lessons",
     "course live batch/run",

@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import hashlib
 import pickle
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from numbers import Real
@@ -159,12 +159,12 @@ def mse_per_frame(prediction: Tensor, truth: Tensor) -> Tensor:
     Raises:
         ValueError: not two videos of one shape.
     """
-    return _mse(*_checked(prediction, truth))
+    return _mse(*_checked(prediction, truth)).mean(0)
 
 
 def mae_per_frame(prediction: Tensor, truth: Tensor) -> Tensor:
     """Absolute error of each frame, summed over its pixels: ``(T,)``; arguments as in :func:`mse_per_frame`."""
-    return _mae(*_checked(prediction, truth))
+    return _mae(*_checked(prediction, truth)).mean(0)
 
 
 def psnr_per_frame(prediction: Tensor, truth: Tensor) -> Tensor:
@@ -174,7 +174,7 @@ def psnr_per_frame(prediction: Tensor, truth: Tensor) -> Tensor:
     At most 100 dB (an error of 1e-10 per pixel), which is what a perfect frame counts.
     """
     prediction, truth = _checked(prediction, truth)
-    return _psnr(prediction.clamp(0, 1), truth)
+    return _psnr(prediction.clamp(0, 1), truth).mean(0)
 
 
 def ssim_per_frame(prediction: Tensor, truth: Tensor, data_range: float = 1.0) -> Tensor:
@@ -196,7 +196,7 @@ def ssim_per_frame(prediction: Tensor, truth: Tensor, data_range: float = 1.0) -
     """
     check_numbers(0, open=True, data_range=data_range)
     prediction, truth = _checked(prediction, truth)
-    return _ssim(prediction.clamp(0, 1), truth, data_range)[0]
+    return _ssim(prediction.clamp(0, 1), truth, data_range)[0].mean(0)
 
 
 def sharpness(video: Tensor) -> Tensor:
@@ -214,7 +214,7 @@ def sharpness(video: Tensor) -> Tensor:
     check_video(video, channels=None)
     if min(video.shape[-2:]) < 2:
         raise ValueError(f"Frames have {_size(video)} pixels, expected at least 2×2: a gradient needs neighbours.")
-    return _sharpness(_double(video))
+    return _sharpness(_double(video)).mean(0)
 
 
 def identity(
@@ -234,6 +234,20 @@ def identity(
     Raises:
         ValueError: not a gray video, corners or labels of another shape, or a window that leaves the frame.
     """
+    corners, labels = _checked_windows(video, corners, labels, network)
+    return _right(_read(video.clamp(0, 1), corners, network or _reader(video.device)), labels).mean((0, 1))
+
+
+def read_digits(video: Tensor, corners: np.ndarray, network: Callable[[Tensor], Tensor] | None = None) -> Tensor:
+    """What a classifier names each digit in each frame: ``(B, n, T)`` int64, -1 for an empty window.
+
+    Arguments and errors as for :func:`identity`.
+    """
+    corners, _ = _checked_windows(video, corners, np.zeros(np.shape(corners)[:2], int), network)
+    return _read(video.clamp(0, 1), corners, network or _reader(video.device))
+
+
+def _checked_windows(video: Tensor, corners: Any, labels: Any, network: Any) -> list[np.ndarray]:
     check_video(video)
     if network is not None:
         check_kind(Callable, "a network of 28×28 images to 10 logits", network=network)
@@ -251,7 +265,7 @@ def identity(
             f"corners are from {corners.min()} to {corners.max()}, expected {SIZE}×{SIZE} windows "
             f"within frames of {height}×{width} pixels."
         )
-    return _identity(video.clamp(0, 1), corners, labels, network or _reader(video.device))
+    return [corners, labels]
 
 
 def _reader(device: torch.device) -> nn.Module:
@@ -259,31 +273,38 @@ def _reader(device: torch.device) -> nn.Module:
 
 
 @torch.no_grad()
-def _identity(video: Tensor, corners: np.ndarray, labels: np.ndarray, network: Callable[[Tensor], Tensor]) -> Tensor:
+def _read(video: Tensor, corners: np.ndarray, network: Callable[[Tensor], Tensor]) -> Tensor:
     x, y = torch.from_numpy(corners.astype(np.int64)).to(video.device).unbind(-1)  # (B, n, T)
     clip, frame = (torch.arange(count, device=video.device) for count in video.shape[:2])
     windows = video[:, :, 0].unfold(2, SIZE, 1).unfold(3, SIZE, 1)[clip[:, None, None], frame, y, x].flatten(0, 2)
-    named = torch.cat([network(part[:, None].float()).argmax(1) for part in windows.split(_WINDOWS)]).view(x.shape)
-    right = named == torch.from_numpy(labels.astype(np.int64)).to(video.device)[:, :, None]
-    return _double((right & (windows.amax((1, 2)) > INK).view(x.shape)).float()).mean((0, 1))
+    named = torch.cat([network(part[:, None].float()).argmax(1) for part in windows.split(_WINDOWS)])
+    return torch.where(windows.amax((1, 2)) > INK, named, -1).view(x.shape)
+
+
+def _right(named: Tensor, labels: np.ndarray) -> Tensor:
+    """``(B, n, T)``, 1 where a digit is called by its name."""
+    return _double((named == torch.from_numpy(labels.astype(np.int64)).to(named.device)[:, :, None]).float())
+
+
+# Each of these gives (B, T), one number for each frame of each clip.
 
 
 def _mse(prediction: Tensor, truth: Tensor) -> Tensor:
-    return (prediction - truth).square().sum((2, 3, 4)).mean(0)
+    return (prediction - truth).square().sum((2, 3, 4))
 
 
 def _mae(prediction: Tensor, truth: Tensor) -> Tensor:
-    return (prediction - truth).abs().sum((2, 3, 4)).mean(0)
+    return (prediction - truth).abs().sum((2, 3, 4))
 
 
 def _psnr(prediction: Tensor, truth: Tensor) -> Tensor:
     per_pixel = (prediction - truth).square().mean((2, 3, 4))
-    return -10 * per_pixel.clamp_min(10 ** (-PSNR_CAP / 10)).log10().mean(0)
+    return -10 * per_pixel.clamp_min(10 ** (-PSNR_CAP / 10)).log10()
 
 
 def _sharpness(video: Tensor) -> Tensor:
     corner = video[..., :-1, :-1]
-    return torch.hypot(video[..., :-1, 1:] - corner, video[..., 1:, :-1] - corner).mean((0, 2, 3, 4))
+    return torch.hypot(video[..., :-1, 1:] - corner, video[..., 1:, :-1] - corner).mean((2, 3, 4))
 
 
 def _ssim(x: Tensor, y: Tensor, *data_ranges: float) -> list[Tensor]:
@@ -295,7 +316,7 @@ def _ssim(x: Tensor, y: Tensor, *data_ranges: float) -> list[Tensor]:
         )
     frames = zip(x.flatten(0, 2).split(_GROUP), y.flatten(0, 2).split(_GROUP), strict=True)
     similarity = torch.cat([_ssim_of_frames(*group, data_ranges) for group in frames], dim=1)  # (ranges, B·T·C)
-    return list(similarity.view(-1, *x.shape[:3]).mean((1, 3)))
+    return list(similarity.view(-1, *x.shape[:3]).mean(3))
 
 
 def _ssim_of_frames(x: Tensor, y: Tensor, data_ranges: Sequence[float]) -> Tensor:
@@ -338,6 +359,11 @@ def _size(video: Tensor) -> str:
 # LPIPS ------------------------------------------------------------------------------------------------------------
 
 
+def lpips_file() -> Path:
+    """Where torchvision keeps the AlexNet weights that LPIPS needs, whether they are there or not."""
+    return Path(torch.hub.get_dir()) / "checkpoints" / "alexnet-owt-7be5be79.pth"
+
+
 def load_lpips(device: torch.device | str | None = None) -> nn.Module:
     """The LPIPS network on AlexNet, from torchmetrics; its ImageNet weights are downloaded once (233 MB).
 
@@ -353,7 +379,7 @@ def load_lpips(device: torch.device | str | None = None) -> nn.Module:
         with impatient_network():
             network = LearnedPerceptualImagePatchSimilarity(net_type="alex").net
     except (OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as error:
-        file = Path(torch.hub.get_dir()) / "checkpoints" / "alexnet-owt-7be5be79.pth"
+        file = lpips_file()
         raise RuntimeError(
             f"The LPIPS network could not be loaded ({reason(error)}). It needs torchvision's AlexNet "
             f"weights, {file}, which {'is there' if file.is_file() else 'is not there and would be downloaded'}: "
@@ -363,10 +389,10 @@ def load_lpips(device: torch.device | str | None = None) -> nn.Module:
 
 
 def _lpips(prediction: Tensor, truth: Tensor, network: LPIPS) -> Tensor:
-    """Mean LPIPS of each frame, ``(T,)``; frames are clipped, scaled to [-1, 1] and gray is repeated to RGB."""
+    """LPIPS of each frame, ``(B, T)``; frames are clipped, scaled to [-1, 1] and gray is repeated to RGB."""
     images = [(2 * video.float().clamp(0, 1) - 1).flatten(0, 1) for video in (prediction, truth)]
     images = [image.expand(-1, 3, -1, -1) for image in images]  # (B·T, 3, H, W)
-    return _double(network(*images)).reshape(prediction.shape[:2]).mean(0)
+    return _double(network(*images)).reshape(prediction.shape[:2])
 
 
 # A model on many clips --------------------------------------------------------------------------------------------
@@ -407,8 +433,43 @@ def evaluate(
         ValueError: no clips, clips too short or not uint8, a model that does not fit them or predicts NaN.
         RuntimeError: the LPIPS weights cannot be had.
     """
-    check_model(model)
+    sums: dict[str, np.ndarray] = {}
+    count, pixels = 0, hashlib.sha256()  # tells clips apart that have no fingerprint of their own
     named = callable(getattr(clips, "fingerprint", None))
+    clips = as_clips(clips)
+    for figures in measured(
+        model, clips, batch_size=batch_size, past=past, horizon=horizon, chunk=chunk, device=device, limit=limit,
+        lpips=lpips, progress=progress, pixels=None if named else pixels,
+    ):  # fmt: skip
+        count += len(figures["mse"])
+        sums = {key: sums.get(key, 0.0) + values.sum(0) for key, values in figures.items()}
+    return _scores(sums, count, clips.describe(), clips.fingerprint() if named else pixels.hexdigest())
+
+
+def measured(
+    model: nn.Module,
+    clips: Sequence,
+    *,
+    batch_size: int = 32,
+    past: int = 10,
+    horizon: int = 10,
+    chunk: int | None = None,
+    device: torch.device | str | None = None,
+    limit: int | None = None,
+    lpips: bool | LPIPS | None = None,
+    progress: bool = True,
+    pixels: Any = None,
+) -> Iterator[dict[str, np.ndarray]]:
+    """The figures behind :func:`evaluate`, clip by clip: for each batch, metric → ``(B, horizon)`` float64.
+
+    ``sharpness`` stands beside ``truth_sharpness``, the truth's: their ratio is taken of means.
+
+    Args:
+        pixels: a running hash of :mod:`hashlib`, into which the pixels of the clips are taken.
+
+    The others, and errors, as for :func:`evaluate`.
+    """
+    check_model(model)
     clips = as_clips(clips)
     check_counts(batch_size=batch_size, past=past, horizon=horizon)
     check_flags(progress=progress)
@@ -422,17 +483,14 @@ def evaluate(
     network = load_lpips() if lpips is True else lpips or None
     if isinstance(network, nn.Module):
         network.to(device)
-    reader = _reader(device) if _knows_its_digits(clips) else None
-
-    sums: dict[str, np.ndarray] = {}
-    pixels = hashlib.sha256()  # tells clips apart that have no fingerprint of their own
+    reader = _reader(device) if knows_its_digits(clips) else None
     model.to(device)
     try:
         with torch.no_grad(), tqdm(total=count, desc="scoring", unit=" clips", disable=not progress) as bar:
             for start in range(0, count, batch_size):
                 indices = range(start, min(start + batch_size, count))
                 stored = stored_batch(clips, indices, past + horizon, device)
-                if not named:
+                if pixels is not None:
                     add_pixels(pixels, stored)
                 video = to_float(stored)
                 prediction = rollout(model, video[:, :past], horizon, chunk)
@@ -440,23 +498,22 @@ def evaluate(
                 if reader is not None:
                     digits, corners, _ = clips.trajectories(indices)
                     corners, labels = corners[:, :, past : past + horizon], clips.digits.labels[digits]
-                    figures["identity"] = _identity(prediction.clamp(0, 1), corners, labels, reader).cpu().numpy()
-                for key, values in figures.items():
-                    sums[key] = sums.get(key, 0.0) + len(indices) * values
+                    read = _read(prediction.clamp(0, 1), corners, reader)
+                    figures["identity"] = _right(read, labels).mean(1).cpu().numpy()
+                yield figures
                 bar.update(len(indices))
     finally:
         model.to(home)
-    return _scores(sums, count, clips.describe(), clips.fingerprint() if named else pixels.hexdigest())
 
 
-def _knows_its_digits(clips: Any) -> bool:
+def knows_its_digits(clips: Any) -> bool:
     """Whether a set can say which digits are in its clips and where, as ``MovingMNIST`` with labelled digits can."""
     digits = getattr(clips, "digits", None)
     return callable(getattr(clips, "trajectories", None)) and isinstance(digits, Digits) and digits.labels.min() >= 0
 
 
 def _measure(prediction: Tensor, truth: Tensor, lpips: LPIPS | None) -> dict[str, np.ndarray]:
-    """All metrics of one batch, ``(T,)`` float64 each; the two sharpness figures become a ratio at the end."""
+    """All metrics of one batch, ``(B, T)`` float64 each; the two sharpness figures become a ratio at the end."""
     # No check of the range: a half-trained model far outside [0, 1] has a score, a bad one.
     distances = {} if lpips is None else {"lpips": _lpips(prediction, truth, lpips)}
     prediction, truth = _double(prediction), _double(truth)

@@ -14,7 +14,6 @@ import json
 import operator
 import sys
 from collections.abc import Sequence
-from http.client import HTTPException
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -27,8 +26,9 @@ from torch.utils.data import Dataset
 
 from vidlib.checks import check_choice, check_counts, check_flags, reason, shown
 from vidlib.digits import SIZE, SPLITS, Digits, data_folder, describe, load_digits
+from vidlib.download import download
 from vidlib.files import user_path
-from vidlib.machine import choose_device, impatient_network
+from vidlib.machine import choose_device
 from vidlib.video import to_float
 
 CANVAS = 64  # height and width of a frame in pixels
@@ -341,8 +341,9 @@ def validation_clips(digits: str | Path = "auto", length: int = 1_000) -> Moving
 def official_test_set(root: str | Path | None = None, *, download: bool = True) -> np.ndarray:
     """The 10,000 official test clips, ``mnist_test_seq.npy`` (819 MB), memory-mapped.
 
-    torchvision downloads the file and checks its md5. Its own ``split`` would cut *frames*, not clips, so the file
-    is opened here. Which digits it was made from is not documented: scores on it are never mixed with others.
+    The file is downloaded from where torchvision has it, goes on where it was interrupted, and its md5 is checked.
+    torchvision's own ``split`` would cut *frames*, not clips, so the file is opened here. Which digits it was made from
+    is not documented: scores on it are never mixed with others.
 
     Args:
         root: the folder for data sets (default: :func:`vidlib.digits.data_folder`).
@@ -379,15 +380,12 @@ def official_test_set(root: str | Path | None = None, *, download: bool = True) 
 def _download_official(file: Path) -> None:
     from torchvision.datasets import MovingMNIST as Official
 
-    dataset = Official.__new__(Official)  # its constructor would read all 819 MB into memory
-    dataset._base_folder, dataset._filename = str(file.parent), file.name
     try:
-        with impatient_network():
-            dataset.download()
-    except (OSError, RuntimeError, HTTPException) as error:
+        download(Official._URL, file, OFFICIAL_MD5)
+    except (OSError, RuntimeError) as error:
         raise RuntimeError(
-            f"{file.name} (819 MB) could not be downloaded ({reason(error)}): connect to the network, or copy it to "
-            f"{file.parent}."
+            f"{file.name} (819 MB) could not be downloaded ({reason(error)}): connect to the network and try again, "
+            f"which goes on where it ended, or copy it to {file.parent}."
         ) from error
 
 

@@ -112,6 +112,9 @@ _OWN: Mapping[str, Mapping[str, dict[str, Any]]] = {
         "full": {"config": {"patch": 8, "features": 128, "hidden": [128, 128], "kernel": 3, "shared": True},
                  "lr": 0.012, "optimizer": "muon", "warmup": 2.1},
     },
+    "flow-convlstm": {
+        "laptop": {"config": {"hidden": [12, 12]}, "lr": 2e-3, "epochs": 2, "clips_per_epoch": 160},
+    },
     "video-transformer": {
         "smoke": {"lr": 6e-3, "optimizer": "muon"},
         "laptop": {"config": {"dim": 96, "heads": 3, "decoder": 128}, "lr": 6e-3, "optimizer": "muon",
@@ -124,11 +127,14 @@ _OWN: Mapping[str, Mapping[str, dict[str, Any]]] = {
 # What the notebooks measure on, in their own names
 _MEASURED: Mapping[str, dict[str, Any]] = {
     "smoke": {"TEST_SEQUENCES": 4, "FINE_TUNE_SEQUENCES": 8,
-              "CHUNKS": [5, 10], "ROLLOUT_FRAMES": 12, "ROLLOUT_SEQUENCES": 2},
+              "CHUNKS": [5, 10], "ROLLOUT_FRAMES": 12, "ROLLOUT_SEQUENCES": 2,
+              "DECOMPOSED_SEQUENCES": 2, "SEARCHED_SEQUENCES": 4},
     "laptop": {"TEST_SEQUENCES": 200, "FINE_TUNE_SEQUENCES": 160,
-               "CHUNKS": [1, 2, 5, 10], "ROLLOUT_FRAMES": 20, "ROLLOUT_SEQUENCES": 16},
+               "CHUNKS": [1, 2, 5, 10], "ROLLOUT_FRAMES": 20, "ROLLOUT_SEQUENCES": 16,
+               "DECOMPOSED_SEQUENCES": 64, "SEARCHED_SEQUENCES": 128},
     "full": {"TEST_SEQUENCES": 10_000, "FINE_TUNE_SEQUENCES": 10_000,
-             "CHUNKS": [1, 2, 5, 10], "ROLLOUT_FRAMES": 20, "ROLLOUT_SEQUENCES": 1_000},
+             "CHUNKS": [1, 2, 5, 10], "ROLLOUT_FRAMES": 20, "ROLLOUT_SEQUENCES": 1_000,
+             "DECOMPOSED_SEQUENCES": 1_000, "SEARCHED_SEQUENCES": 10_000},
 }  # fmt: skip
 
 

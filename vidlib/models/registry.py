@@ -14,9 +14,11 @@ from __future__ import annotations
 from torch import nn
 
 from vidlib.models.convlstm import ConvLSTM
+from vidlib.models.flow_convlstm import FlowConvLSTM
 from vidlib.models.vit import VideoTransformer
 
 MODELS: dict[str, type[nn.Module]] = {
     "convlstm": ConvLSTM,
+    "flow-convlstm": FlowConvLSTM,
     "video-transformer": VideoTransformer,
 }

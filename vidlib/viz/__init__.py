@@ -1,6 +1,7 @@
 """Every picture of the course. Figures stay outside pyplot: hand them to :func:`show` with an alt text."""
 
 from vidlib.viz.animations import clips_gif, comparison_frames, comparison_gif, save_gif
+from vidlib.viz.comparisons import boxed, cost_panels, interval_panels, stacked_bars
 from vidlib.viz.curves import bar_panels, history_curves, horizon_curves, line_panels
 from vidlib.viz.diagrams import convlstm_cell, encoder_forecaster, iterative_prediction, space_time_encoder
 from vidlib.viz.figures import attention_overlay, film_strip, pictures, trajectory_plot
@@ -37,15 +38,18 @@ __all__ = [
     "apply_style",
     "attention_overlay",
     "bar_panels",
+    "boxed",
     "clips_gif",
     "comparison_frames",
     "comparison_gif",
     "convlstm_cell",
+    "cost_panels",
     "encoder_forecaster",
     "explore",
     "film_strip",
     "history_curves",
     "horizon_curves",
+    "interval_panels",
     "iterative_prediction",
     "line_panels",
     "pictures",
@@ -54,6 +58,7 @@ __all__ = [
     "show",
     "show_gif",
     "space_time_encoder",
+    "stacked_bars",
     "style",
     "trajectory_plot",
 ]

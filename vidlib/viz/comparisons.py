@@ -1,0 +1,245 @@
+"""Models beside each other: error against cost, figures with their intervals, the parts of an error, marked clips."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Collection, Mapping
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+import torch
+from matplotlib.axes import Axes
+from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from vidlib.checks import check_counts, check_kind, check_mapping, check_numbers, check_texts, kind_of
+from vidlib.viz.style import COLORS, DPI, GRAY, INK, ORANGE, as_clip, as_numbers, check_drawing, style
+
+_MARKERS = "osD^vPX<>*"
+
+
+@style()
+def cost_panels(
+    panels: Mapping[str, Mapping[str, Any]],
+    *,
+    floors: Mapping[str, tuple[str, float]] | None = None,
+    xlabel: str = "multiply–adds per clip, billions (log scale)",
+    ylabel: str = "MSE per frame",
+    title: str | None = None,
+) -> Figure:
+    """Error against cost, one panel for each set of clips: figures of different clips share no axes.
+
+    Args:
+        panels: which clips → name → ``(cost, error)``, numbers or two rows of numbers, which are joined by a line.
+        floors: which clips → (name, error) of what nobody can do better than; the ground under it is shaded.
+        xlabel, ylabel: what cost and error are.
+        title: a line above the picture.
+
+    Raises:
+        ValueError: nothing to draw, a cost that is not above 0, or a floor of a panel that isn't there.
+    """
+    check_mapping("points of a panel", panels=panels)
+    check_texts(xlabel=xlabel, ylabel=ylabel)
+    check_drawing(title=title)
+    points = {}
+    for panel, named in panels.items():
+        check_mapping("(cost, error)", **{f"panels[{panel!r}]": named})
+        for name, point in named.items():
+            points[panel, name] = _point(f"panels[{panel!r}][{name!r}]", point)
+    for panel, floor in (floors or {}).items():
+        if panel not in panels:
+            raise ValueError(f"floors has {panel!r}, expected one of {', '.join(panels)}.")
+        check_texts(**{f"the name of floors[{panel!r}]": floor[0]})
+        check_numbers(0, **{f"floors[{panel!r}]": floor[1]})
+
+    def draw(axes: Axes, panel: str) -> None:
+        for i, name in enumerate(panels[panel]):
+            x, y = points[panel, name]
+            look = {"color": COLORS[i % len(COLORS)], "marker": _MARKERS[i % len(_MARKERS)]}
+            axes.plot(x, y, linestyle="-", linewidth=1.2, markersize=6, label=name, **look)
+        if panel in (floors or {}):
+            name, level = floors[panel]
+            axes.axhline(level, color=GRAY, linewidth=1.4, label=name)
+            axes.axhspan(0, level, color=INK, alpha=0.12, linewidth=0)
+        axes.set_xscale("log")
+        costs = np.concatenate([points[panel, name][0] for name in panels[panel]])
+        axes.set_xlim(costs.min() / 1.6, costs.max() * 1.6)
+        axes.set_ylim(bottom=0)
+        locator = mpl.ticker.LogLocator(subs=(1, 2, 5) if costs.max() / costs.min() < 30 else (1,))
+        axes.xaxis.set_major_locator(locator)
+        axes.xaxis.set_major_formatter(mpl.ticker.FuncFormatter(lambda value, _: f"{value:g}"))
+        axes.xaxis.set_minor_locator(mpl.ticker.NullLocator())
+        axes.set(xlabel="\n".join(textwrap.wrap(xlabel, 34)), ylabel=ylabel)
+        axes.set_title("\n".join(textwrap.wrap(panel, 34)))
+        axes.legend(
+            frameon=False, fontsize=7.5, loc="upper center", bbox_to_anchor=(0.5, -0.25),
+            ncols=1 if len(panels[panel]) < 5 else 2, columnspacing=1.0,
+        )  # fmt: skip
+
+    return _beside_or_below(draw, list(panels), title, wide=(4.3, 5.2), narrow=(4.2, 4.9))
+
+
+def _point(name: str, point: Any) -> tuple[np.ndarray, np.ndarray]:
+    if not isinstance(point, (tuple, list)) or len(point) != 2:
+        raise ValueError(f"{name} is {kind_of(point)}, expected (cost, error).")
+    x, y = (np.atleast_1d(as_numbers(name, part)) for part in point)
+    if x.shape != y.shape or x.ndim != 1 or not len(x) or not (np.isfinite(x) & np.isfinite(y) & (x > 0)).all():
+        raise ValueError(f"{name} is {point!r}, expected as many costs above 0 as errors.")
+    return x, y
+
+
+@style()
+def interval_panels(
+    panels: Mapping[str, Mapping[str, tuple[float, float, float]]],
+    *,
+    xlabel: str,
+    zero: bool = False,
+    title: str | None = None,
+) -> Figure:
+    """Figures with their intervals: a dot and a line for each name, panels under each other with one scale.
+
+    Args:
+        panels: what a panel is of → name → (value, low, high).
+        xlabel: what the values are.
+        zero: an upright line at 0, for differences: an interval that crosses it is called none and drawn in gray.
+        title: a line above the picture.
+
+    Raises:
+        ValueError: nothing to draw, or a value outside of its interval.
+    """
+    check_mapping("intervals of a panel", panels=panels)
+    check_texts(xlabel=xlabel)
+    check_kind(bool, "True or False", zero=zero)
+    check_drawing(title=title)
+    for panel, rows in panels.items():
+        check_mapping("(value, low, high)", **{f"panels[{panel!r}]": rows})
+        for name, row in rows.items():
+            where = f"panels[{panel!r}][{name!r}]"
+            numbers = as_numbers(where, row)
+            if numbers.shape != (3,) or not np.isfinite(numbers).all() or not numbers[1] <= numbers[0] <= numbers[2]:
+                raise ValueError(f"{where} is {row!r}, expected (value, low, high) with the value between the others.")
+    heights = [max(1, len(rows)) for rows in panels.values()]
+    longest = max(len(name) for rows in panels.values() for name in rows)
+    height = 0.34 * sum(heights) + 0.42 * len(panels) + 0.65 + (0.3 if title else 0)
+    figure = Figure(figsize=(4.4, height), dpi=DPI, layout="constrained")
+    if title:
+        figure.suptitle(textwrap.fill(title, 46), x=0.01, ha="left", weight="bold", size=11)
+    grid = figure.subplots(len(panels), 1, sharex=True, squeeze=False, height_ratios=heights)[:, 0]
+    for axes, (panel, rows) in zip(grid, panels.items(), strict=True):
+        for place, (name, (value, low, high)) in enumerate(rows.items()):
+            color = GRAY if zero and low <= 0 <= high else COLORS[0]
+            axes.plot([low, high], [place, place], color=color, linewidth=2, label=name)
+            axes.plot([value], [place], marker="o", color=color, markersize=6)
+        axes.set_ylim(len(rows) - 0.5, -0.5)
+        axes.set_yticks(range(len(rows)), list(rows), size=9 if longest <= 24 else 8)
+        axes.grid(axis="y", visible=False)
+        if zero:
+            axes.axvline(0, color=INK, linewidth=1)
+        if len(panels) > 1 or panel.strip():
+            axes.set_title(panel, fontsize=10)
+    grid[-1].set_xlabel("\n".join(textwrap.wrap(xlabel, 44)))
+    grid[-1].xaxis.set_major_locator(mpl.ticker.MaxNLocator(5))
+    return figure
+
+
+@style()
+def stacked_bars(
+    bars: Mapping[str, Mapping[str, float]],
+    *,
+    xlabel: str,
+    gray: Collection[str] = (),
+    title: str | None = None,
+) -> Figure:
+    """One bar for each name, made of parts; a part below 0 is drawn to the left of 0.
+
+    Args:
+        bars: name → part → length; the same parts for all.
+        xlabel: what the lengths are.
+        gray: parts that are drawn in gray.
+        title: a line above the picture.
+
+    Raises:
+        ValueError: nothing to draw, bars of different parts, or a length that is no number.
+    """
+    check_mapping("parts of a bar", bars=bars)
+    check_texts(xlabel=xlabel)
+    check_drawing(title=title)
+    parts = list(next(iter(bars.values())))
+    for name, lengths in bars.items():
+        check_mapping("length", **{f"bars[{name!r}]": lengths})
+        check_numbers(**{f"bars[{name!r}][{part!r}]": length for part, length in lengths.items()})
+        if list(lengths) != parts:
+            raise ValueError(f"bars[{name!r}] has the parts {list(lengths)}, expected {parts} as the first one has.")
+    colors = iter(COLORS * len(parts))
+    looks = {part: GRAY if part in gray else next(colors) for part in parts}
+    figure = Figure(figsize=(4.4, 0.5 * len(bars) + 1.5 + (0.3 if title else 0)), dpi=DPI, layout="constrained")
+    axes = figure.add_subplot()
+    for place, lengths in enumerate(bars.values()):
+        ends = {True: 0.0, False: 0.0}
+        for part, length in lengths.items():
+            axes.barh(place, length, 0.65, left=ends[length >= 0], color=looks[part], edgecolor="white", linewidth=0.6)
+            ends[length >= 0] += length
+    axes.set_yticks(range(len(bars)), [textwrap.fill(name, 20) for name in bars], size=9)
+    axes.invert_yaxis()
+    axes.set_axisbelow(True)
+    axes.grid(axis="y", visible=False)
+    axes.axvline(0, color=INK, linewidth=1)
+    axes.set_xlabel(xlabel)
+    axes.xaxis.set_major_locator(mpl.ticker.MaxNLocator(5))
+    handles = [Line2D([], [], color=looks[part], linewidth=7) for part in parts]
+    figure.legend(handles, parts, frameon=False, fontsize=9, loc="outside lower left", ncols=3)
+    if title:
+        figure.suptitle(textwrap.fill(title, 46), x=0.01, ha="left", weight="bold", size=11)
+    return figure
+
+
+def boxed(video: Any, corners: Any, *, size: int = 28, color: str = ORANGE) -> torch.Tensor:
+    """A gray clip in colours, with the outline of a square in every frame: ``(T, 3, H, W)`` for a film strip.
+
+    Args:
+        video: one gray clip.
+        corners: ``(T, 2)`` whole numbers, the square's upper left corner (x, y) in each frame.
+        size: the square's side in pixels.
+        color: of the outline.
+
+    Raises:
+        ValueError: not one gray clip, or corners that are not one place for each frame.
+    """
+    check_counts(size=size)
+    clip = as_clip(video)
+    places = np.asarray(as_numbers("corners", corners), int)
+    if clip.ndim != 3 or places.shape != (len(clip), 2):
+        raise ValueError(
+            f"corners have shape {places.shape} and the clip {clip.shape}, expected (T, 2) and one gray clip (T, H, W)."
+        )
+    frames = np.repeat(clip.clip(0, 1)[:, None], 3, axis=1)  # (T, 3, H, W)
+    paint = np.array(to_rgb(color))[:, None]
+    for frame, (x, y) in zip(frames, places, strict=True):
+        rows, columns = (slice(max(0, start), start + size) for start in (y, x))
+        for edge in (y, y + size - 1):
+            if 0 <= edge < frame.shape[1]:
+                frame[:, edge, columns] = paint
+        for edge in (x, x + size - 1):
+            if 0 <= edge < frame.shape[2]:
+                frame[:, rows, edge] = paint
+    return torch.from_numpy(frames)
+
+
+def _beside_or_below(
+    draw: Any, panels: list[str], title: str | None, wide: tuple[float, float], narrow: tuple[float, float]
+) -> Figure:
+    """Panels side by side, and under each other as the figure's ``narrow``."""
+    figures = []
+    for across in (True, False):
+        shape = (1, len(panels)) if across else (len(panels), 1)
+        size = (wide[0] * len(panels), wide[1]) if across else (narrow[0], narrow[1] * len(panels))
+        figure = Figure(figsize=size, dpi=DPI, layout="constrained")
+        for axes, panel in zip(figure.subplots(*shape, squeeze=False).flatten(), panels, strict=True):
+            draw(axes, panel)
+        if title:
+            figure.suptitle(textwrap.fill(title, 60 if across else 36), x=0.01, ha="left", weight="bold", size=11)
+        figures.append(figure)
+    figures[0].narrow = figures[1]
+    return figures[0]
