@@ -30,7 +30,7 @@ FLOORS = (
     "models/convlstm",
     "models/* baselines backbones viz/style",
     "models/registry perceptual digit_network viz/figures viz/curves viz/diagrams viz/animations viz/show",
-    "viz/widgets viz/comparisons iterative muon",
+    "viz/widgets viz/pad viz/comparisons iterative muon",
     "viz",
     # training, metrics, weights
     "training metrics weights exercises/differences",

@@ -40,7 +40,7 @@ def stroke_digit(strokes: Sequence[Any], width: float = 2.4) -> np.ndarray:
     canvas = Image.new("L", (SIZE * _FINER,) * 2)
     draw, radius = ImageDraw.Draw(canvas), width * _FINER / 2
     for line in lines:
-        points = ((line - (low + high) / 2) * scale + SIZE / 2) * _FINER
+        points = ((line - (low + high) / 2) * scale + SIZE / 2) * _FINER - 0.5  # a pixel is drawn around its middle
         draw.line([tuple(point) for point in points], fill=255, width=round(2 * radius))
         for x, y in points:  # round ends and corners
             draw.ellipse([x - radius, y - radius, x + radius, y + radius], fill=255)

@@ -15,7 +15,14 @@ from IPython import get_ipython
 from IPython.display import display
 
 from vidlib.checks import did_you_mean
-from vidlib.exercises import checking, comparison_lessons, convlstm_lessons, data_lessons, transformer_lessons
+from vidlib.exercises import (
+    checking,
+    comparison_lessons,
+    convlstm_lessons,
+    data_lessons,
+    own_lessons,
+    transformer_lessons,
+)
 from vidlib.exercises.checking import Exercise, Verdict, first_line, solution_source
 from vidlib.exercises.questions import Question, compared_text, fault_of_guess, measured_text
 
@@ -24,6 +31,7 @@ LESSONS = {
     "02_convlstm": convlstm_lessons,
     "03_vision_transformer": transformer_lessons,
     "04_comparison": comparison_lessons,
+    "06_your_own_clips": own_lessons,
 }
 EXERCISES: dict[str, Exercise] = {
     exercise.name: exercise for lesson in LESSONS.values() for exercise in lesson.EXERCISES

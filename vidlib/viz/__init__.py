@@ -5,6 +5,7 @@ from vidlib.viz.comparisons import boxed, cost_panels, interval_panels, stacked_
 from vidlib.viz.curves import bar_panels, history_curves, horizon_curves, line_panels
 from vidlib.viz.diagrams import convlstm_cell, encoder_forecaster, iterative_prediction, space_time_encoder
 from vidlib.viz.figures import attention_overlay, film_strip, pictures, trajectory_plot
+from vidlib.viz.pad import drawing_pad
 from vidlib.viz.show import show, show_gif
 from vidlib.viz.style import (
     BLUE,
@@ -44,6 +45,7 @@ __all__ = [
     "comparison_gif",
     "convlstm_cell",
     "cost_panels",
+    "drawing_pad",
     "encoder_forecaster",
     "explore",
     "film_strip",
