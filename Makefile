@@ -63,5 +63,6 @@ bench: .venv/.dev
 # A warning, such as a link that leads nowhere, stops it. Nothing is executed.
 site: .venv/.site
 	rm -rf _site build/doctrees
+	$(PY) -m vidlib.lab.export build/lab
 	$(PY) -m sphinx -q -W --keep-going -b html -d build/doctrees -c site . _site
 	@echo "Pages: _site/index.html"

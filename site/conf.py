@@ -26,6 +26,10 @@ include_patterns = [
     "README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/**.md", "notebooks/[0-9]*.ipynb", "studies/*.md",
     "vidlib/pretrained/*.md", "site/api/*.rst",
 ]  # fmt: skip
+# The what-if lab is made before the pages, where npm is there to fetch what runs its models.
+lab_folder = str(ROOT / "build" / "lab")
+if Path(lab_folder, "lab.json").is_file():
+    include_patterns.append("site/lab.md")
 
 nb_execution_mode = "off"
 # Without a kernel a widget is a box of dead controls; beside it stands the picture that it begins with.

@@ -26,6 +26,15 @@ _LINK = re.compile(r"""(?P<before>\]\(|\b(?:src|href)=["'])(?P<path>[^\s)"'#:]+)
 _EMBEDDED = re.compile(r'<img(?P<rest>[^>]*?) src="data:image/(?P<kind>\w+);base64,(?P<data>[^"]+)"')
 _NARROW = re.compile(r'srcset="data:image/(?P<kind>\w+);base64,(?P<data>[^"]+)"')
 
+LAB = """
+
+```{toctree}
+:hidden:
+:caption: Try it
+
+What-if lab <site/lab>
+```
+"""
 CONTENTS = """
 
 ```{toctree}
@@ -66,6 +75,7 @@ vidlib/pretrained/*
 
 
 def setup(app: Sphinx) -> dict[str, Any]:
+    app.add_config_value("lab_folder", "", "html")
     app.connect("source-read", read_page)
     app.connect("autodoc-skip-member", only_at_home)
     app.connect("missing-reference", find_name)
@@ -93,7 +103,7 @@ def read_page(app: Sphinx, page: str, source: list[str]) -> None:
                     _as_page(app, page, output["data"])
         source[0] = json.dumps(notebook)
     if page == app.config.root_doc:
-        source[0] += CONTENTS
+        source[0] += (LAB if "site/lab" in app.env.found_docs else "") + CONTENTS
 
 
 def _with_links(app: Sphinx, page: str, text: str) -> str:
@@ -150,13 +160,17 @@ def _copied(app: Sphinx) -> set[str]:
 
 
 def finish(app: Sphinx, error: Exception | None) -> None:
-    """Add the pictures that HTML shows, and the page that a browser asks for first."""
+    """Add the pictures that HTML shows, the lab, and the page that a browser asks for first."""
     if error is not None or app.builder.name != "html":
         return
     out = Path(app.outdir)
     for path in sorted(_copied(app)):
         (out / path).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(Path(app.srcdir) / path, out / path)
+    if "site/lab" in app.env.found_docs:
+        shutil.copytree(
+            app.config.lab_folder, out / "lab", ignore=shutil.ignore_patterns("*.made-of"), dirs_exist_ok=True
+        )
     shutil.copyfile(out / f"{app.config.root_doc}.html", out / "index.html")
     (out / ".nojekyll").touch()  # GitHub Pages would leave out the folders that begin with _
 

@@ -18,6 +18,7 @@ from vidlib.checks import check_choice
 from vidlib.digits import load_digits
 from vidlib.files import atomic_write
 from vidlib.iterative import rollout
+from vidlib.lab.cases import mirror
 from vidlib.machine import use_threads
 from vidlib.moving_mnist import FREE_RANGE, SPEED, TEST_SEED, MovingMNIST, Trajectories, step
 from vidlib.video import float_batch
@@ -60,13 +61,6 @@ class OtherRule(MovingMNIST):
 
     def fingerprint(self) -> str:
         return f"{super().fingerprint()} {self.rule}"
-
-
-def mirror(position: np.ndarray, velocity: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """:func:`vidlib.moving_mnist.step` with walls that reflect what is left of the step."""
-    moved = position + velocity
-    hit = (moved <= 0) | (moved >= 1)
-    return np.where(hit, (moved > 0.5) * 2 - moved, moved), np.where(hit, -velocity, velocity), hit
 
 
 def table(model: torch.nn.Module, clips: int, digits: str) -> str:

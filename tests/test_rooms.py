@@ -25,7 +25,7 @@ FLOORS = (
     # clips
     "digits download",
     "moving_mnist own_videos own_digits example_video",
-    "flights published other_rules",
+    "flights published other_rules lab/cases",
     # models, baselines, drawing, what a loss sees
     "models/convlstm",
     "models/* baselines backbones viz/style",
@@ -33,12 +33,12 @@ FLOORS = (
     "viz/widgets viz/pad viz/comparisons iterative muon",
     "viz",
     # training, metrics, weights
-    "training metrics weights exercises/differences",
+    "training metrics weights exercises/differences lab/still",
     # a run, a lesson, a batch
     "exercises/slips exercises/demands exercises/questions exercises/source exercises/wire exercises/leaks",
     "recipes exercises/checking exercises/answering comparison decomposition lab/*",
     "gallery",
-    "exercises/*_lessons runs",
+    "exercises/*_lessons runs lab",
     "exercises/lessons",
     "course live batch/run",
     "batch/sweep batch/authoring batch/copies exercises/grading batch/pace",

@@ -22,6 +22,7 @@ from vidlib.checks import check_counts, check_texts
 from vidlib.digits import SPLITS, describe, load_digits
 from vidlib.exercises.lessons import check, compare, guess, hint, reveal, solution
 from vidlib.files import atomic_write, user_path
+from vidlib.lab.widget import lab
 from vidlib.machine import choose_device, device_name, use_threads
 from vidlib.parameters import check_notebook
 from vidlib.recipes import PROFILES, notebook_numbers
@@ -34,6 +35,7 @@ __all__ = [
     "compare",
     "guess",
     "hint",
+    "lab",
     "project_root",
     "reveal",
     "setup",
