@@ -175,7 +175,7 @@ def test_the_installed_package_is_this_one():
 
     assert Path(vidlib.__file__).resolve().parent == ROOT / "vidlib"
     settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
-    assert settings["tool"]["setuptools"]["package-data"]["vidlib"] == ["pretrained/*", "lab/*"]
+    assert settings["tool"]["setuptools"]["package-data"]["vidlib"] == ["pretrained/*", "examples/*", "lab/*"]
 
 
 def test_the_readme_shows_the_results_of_the_shipped_weights():

@@ -22,7 +22,7 @@ from torch import nn
 from torch.nn import functional as F
 
 import badges
-from exercise_cases import comparison_cases, convlstm_cases, data_cases, inside_cases, transformer_cases
+from exercise_cases import comparison_cases, convlstm_cases, data_cases, inside_cases, own_cases, transformer_cases
 from vidlib.baselines import CopyLast
 from vidlib.exercises import lessons
 from vidlib.exercises.checking import Exercise, solution_source
@@ -33,6 +33,7 @@ CASES = {
     "03_vision_transformer": transformer_cases,
     "04_comparison": comparison_cases,
     "05_inside": inside_cases,
+    "06_your_own_clips": own_cases,
 }
 RIGHT = {name: answers for cases in CASES.values() for name, answers in cases.RIGHT.items()}
 MISTAKES = {name: answers for cases in CASES.values() for name, answers in cases.MISTAKES.items()}

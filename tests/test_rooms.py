@@ -24,13 +24,13 @@ FLOORS = (
     "video machine history parameters tensors own_images colab",
     # clips
     "digits download",
-    "moving_mnist own_videos",
-    "flights published lab/cases",
+    "moving_mnist own_videos own_digits example_video",
+    "flights published other_rules lab/cases",
     # models, baselines, drawing, what a loss sees
     "models/convlstm",
     "models/* baselines backbones viz/style",
     "models/registry perceptual digit_network viz/figures viz/curves viz/diagrams viz/animations viz/show",
-    "viz/widgets viz/comparisons viz/insides iterative muon",
+    "viz/widgets viz/pad viz/comparisons viz/insides iterative muon",
     "viz probes steering uncertainty",
     # training, metrics, weights
     "training metrics weights exercises/differences lab/still",

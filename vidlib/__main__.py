@@ -135,12 +135,37 @@ def _train(options: argparse.Namespace) -> None:
     chosen = recipes.recipe(options.model, options.profile, **changes)
     if options.vgg_weights and not chosen.perceptual:
         raise ValueError("--vgg-weights is for a perceptual loss, and this recipe has none: add --set perceptual=0.04.")
+    clips = _own_clips(options, chosen)
     _, history = runs.train(
-        chosen, options.out, digits=options.digits, vgg_weights=options.vgg_weights, resume=options.resume,
+        chosen, options.out, digits=options.digits, clips=clips, vgg_weights=options.vgg_weights, resume=options.resume,
         device=options.device,
     )  # fmt: skip
     best = best_row(history)["validation_mse"]
     print(f"best validation MSE per frame: {best:.2f}; weights in {Path(options.out) / 'model.safetensors'}")
+
+
+def _own_clips(options: argparse.Namespace, chosen: Any) -> Any:
+    """Clips of the videos that --clips names, to train on and to validate on; ``None`` without it."""
+    from vidlib.own_videos import FPS, training_clips
+    from vidlib.recipes import build
+
+    if options.clips is None:
+        if options.fps is not None:
+            raise ValueError("--fps is for --clips, which is not given: add the folder of videos, or leave it out.")
+        return None
+    if options.digits != "auto":
+        raise ValueError("--digits and --clips are both given, expected one of them.")
+    model = build(chosen)
+    training, validation = training_clips(
+        options.clips, frames=model.past + model.horizon, fps=FPS if options.fps is None else options.fps,
+        validation_clips=chosen.validation_clips, seed=chosen.seed, progress=True,
+    )  # fmt: skip
+    print(
+        f"to train on: {training.describe()}\nto validate on: {validation.describe()}; no frame is in both", flush=True
+    )
+    if training.note:
+        print(training.note, flush=True)
+    return training, validation
 
 
 def _train_digit_network(options: argparse.Namespace, changes: dict[str, Any]) -> None:
@@ -149,7 +174,8 @@ def _train_digit_network(options: argparse.Namespace, changes: dict[str, Any]) -
     for name in changes:
         if name not in SETTINGS:
             raise ValueError(f"{name!r} is no setting of the digit network, {did_you_mean(name, SETTINGS)}")
-    for name, given in (("--resume", options.resume), ("--vgg-weights", options.vgg_weights)):
+    unused = ("--resume", options.resume), ("--vgg-weights", options.vgg_weights), ("--clips", options.clips)
+    for name, given in (*unused, ("--fps", options.fps)):
         if given:
             raise ValueError(f"{name} does not belong to the digit network, which is trained in one go: leave it out.")
     if options.device not in (None, "cpu"):
@@ -359,6 +385,8 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("--out", required=True, help="folder for checkpoint, history and weights")
     train.add_argument("--resume", action="store_true", help="go on where an earlier run stopped")
     _add_digits(train)
+    train.add_argument("--clips", help="a video or a folder of videos to train on instead of digits")
+    train.add_argument("--fps", type=float, help="frames per second that --clips is read at; 10 where not given")
     train.add_argument("--vgg-weights", help="file of VGG filters for perceptual=...; else torchvision downloads them")
     _add_device(train)
     _add_set(train, "change single numbers of the recipe, for example epochs=10 hidden=[48,48]")

@@ -22,6 +22,7 @@ from vidlib.moving_mnist import MovingMNIST, validation_clips
 from vidlib.recipes import Recipe, build
 from vidlib.runs import load_start, read_run, train
 from vidlib.training import validation_mse
+from vidlib.video import Clips
 
 _STRIPS = 5  # at most a handful of strips, also in a long training
 
@@ -32,6 +33,7 @@ def watch_training(
     past: Tensor | None = None,
     *,
     digits: str | Path = "auto",
+    clips: tuple[Clips, Clips] | None = None,
     resume: bool = False,
     **options: Any,
 ) -> tuple[nn.Module, History]:
@@ -43,7 +45,7 @@ def watch_training(
         recipe: from :func:`vidlib.recipes.recipe`.
         parent: folder in which each training has a folder of its own.
         past: ``(1, past, C, H, W)``, the clip to continue, on the device of the training; ``None`` draws nothing.
-        digits: see :func:`vidlib.digits.load_digits`.
+        digits, clips: see :func:`vidlib.runs.train`.
         resume: go on with the last training that finished an epoch, instead of beginning a new one. More epochs than
             it had make it longer.
         options: others of :func:`vidlib.runs.train`.
@@ -73,18 +75,21 @@ def watch_training(
     folder = (latest_training(parent) if resume else None) or new_training(parent)
     try:
         return train(
-            recipe, folder, digits=digits, resume=resume, progress=ProgressLine, on_epoch=show_epoch, **options
-        )
+            recipe, folder, digits=digits, clips=clips, resume=resume, progress=ProgressLine, on_epoch=show_epoch,
+            **options,
+        )  # fmt: skip
     except KeyboardInterrupt:
-        return _what_is_there(recipe, folder, digits, options.get("device"))
+        return _what_is_there(recipe, folder, digits, clips, options.get("device"))
 
 
-def _what_is_there(recipe: Recipe, folder: Path, digits: str | Path, device: Any) -> tuple[nn.Module, History]:
+def _what_is_there(
+    recipe: Recipe, folder: Path, digits: str | Path, clips: tuple[Clips, Clips] | None, device: Any
+) -> tuple[nn.Module, History]:
     """Model and history of a training that was interrupted, with one sentence about them."""
     try:
         run = read_run(folder)
     except FileNotFoundError:
-        return _as_before(recipe, digits, device)
+        return _as_before(recipe, digits, clips, device)
     print(
         f"Interrupted after epoch {run.history[-1]['epoch']} of {recipe.epochs}: the model has the weights of its "
         f"best epoch, {run.best['epoch']}. To go on, set RESUME = True and run this cell again."
@@ -92,21 +97,29 @@ def _what_is_there(recipe: Recipe, folder: Path, digits: str | Path, device: Any
     return run.model.to(choose_device(device)).eval(), run.history
 
 
-def _as_before(recipe: Recipe, digits: str | Path, device: Any) -> tuple[nn.Module, History]:
+def _as_before(
+    recipe: Recipe, digits: str | Path, clips: tuple[Clips, Clips] | None, device: Any
+) -> tuple[nn.Module, History]:
     """The model that a training began with, and one row that says how it does."""
     print(
         "Interrupted before the first epoch was over: the model is as it was before. To train it, run this cell again."
     )
-    model, source = build(recipe), load_digits(digits, "train")
+    model = build(recipe)
     if recipe.start:
-        load_start(model, recipe.start, recipe.seed)
+        load_start(model, recipe.start, recipe.seed if clips is None else None)
     model = model.to(choose_device(device)).eval()
-    first = MovingMNIST(recipe.batch_size, digits=source, seed=recipe.seed)
+    if clips is None:
+        source = load_digits(digits, "train")
+        first = MovingMNIST(recipe.batch_size, digits=source, seed=recipe.seed)
+        validation = validation_clips(source.source, recipe.validation_clips)
+    else:
+        training, validation = clips
+        first = training.batch(range(min(recipe.batch_size, len(training))))
     row = {
         **dict.fromkeys(("epoch", "steps", "clips"), 0),
         **dict.fromkeys(("lr", "seconds", "clips_per_second"), 0.0),
         "train_loss": validation_mse(model, first),
-        "validation_mse": validation_mse(model, validation_clips(source.source, recipe.validation_clips)),
+        "validation_mse": validation_mse(model, validation),
     }
     return model, [row]
 

@@ -18,8 +18,8 @@ from accelerate.state import PartialState
 from torch import Tensor, nn
 
 from vidlib.baselines import BASELINES, BESIDE_SCORES
-from vidlib.checks import check_counts
-from vidlib.digits import Digits, describe, load_digits
+from vidlib.checks import check_counts, kind_of
+from vidlib.digits import describe, load_digits
 from vidlib.files import read_whole, sha256, user_path
 from vidlib.history import COUNTS, History, read_history
 from vidlib.machine import choose_device, fast_precision, hardware, has_compiler
@@ -29,6 +29,7 @@ from vidlib.perceptual import PerceptualLoss, PerceptualMSE
 from vidlib.recipes import Recipe, build
 from vidlib.tensors import content_hash, first_mismatch, read_tensors
 from vidlib.training import best_row, fit, read_checkpoint
+from vidlib.video import Clips, as_clips
 from vidlib.weights import check_name, load_trained, model_card, pretrained_history, publish, save_model
 
 # what a training may change on its way: it can be resumed elsewhere, and its weights be trained on elsewhere
@@ -67,7 +68,7 @@ class Run:
         before = Lineage(**self.facts["before"])
         return Lineage(
             history=_counted_on(before.history, self.history[: self.history.index(self.best) + 1]),
-            seeds=[*before.seeds, self.recipe.seed],
+            seeds=before.seeds if "clips_sha256" in self.facts else [*before.seeds, self.recipe.seed],
             commands=[*before.commands, self.facts["command"]],
             machine=_both_machines(before.machine, self.facts),
         )
@@ -78,6 +79,7 @@ def train(
     out: str | Path,
     *,
     digits: str | Path = "auto",
+    clips: tuple[Clips, Clips] | None = None,
     vgg_weights: str | Path | None = None,
     resume: bool = False,
     device: str | torch.device | None = None,
@@ -90,6 +92,8 @@ def train(
         recipe: from :func:`vidlib.recipes.recipe`.
         out: folder for the run, see :func:`vidlib.fit`.
         digits: see :func:`vidlib.digits.load_digits`; train and validation digits never share an image.
+        clips: instead of clips of digits, those to train on and those to validate on, such as
+            :func:`vidlib.own_videos.training_clips` gives; where they end, they come again from the beginning.
         vgg_weights: the backbone's file where the recipe has a perceptual loss; ``None`` is torchvision's download.
         resume, device, progress, on_epoch: see :func:`vidlib.fit`.
 
@@ -101,7 +105,7 @@ def train(
     """
     out, model = user_path(out), build(recipe)
     choose_device(device)  # a mistake in it must not cost a download
-    training = load_digits(digits, "train")
+    training, validation, data = _clips_of_digits(recipe, digits) if clips is None else _own_clips(clips)
     loss = (
         PerceptualMSE(recipe.perceptual, PerceptualLoss(recipe.backbone, vgg_weights))
         if recipe.perceptual
@@ -112,14 +116,15 @@ def train(
         was = (found["facts"] or {}).get("recipe", {}).get("start", "")
         if Path(recipe.start).name != Path(was).name:
             raise ValueError(f"{out} began from {was!r}, this run from {recipe.start!r}: choose another folder.")
-        facts = _went_on(found["facts"] or {}, recipe, training, device)
+        facts = _went_on(found["facts"] or {}, recipe, data, device)
     else:
-        lineage = load_start(model, recipe.start, recipe.seed) if recipe.start else Lineage()
-        facts = _facts(recipe, training, device) | {"before": dataclasses.asdict(lineage)}
+        seed = recipe.seed if clips is None else None
+        lineage = load_start(model, recipe.start, seed) if recipe.start else Lineage()
+        facts = _facts(recipe, data, device) | {"before": dataclasses.asdict(lineage)}
     history = fit(
         model,
-        MovingMNIST(recipe.epochs * recipe.clips_per_epoch, digits=training, seed=recipe.seed),
-        validation_clips(training.source, recipe.validation_clips),
+        training,
+        validation,
         out=out,
         settings=recipe.settings(),
         loss=loss,
@@ -168,6 +173,10 @@ def publish_run(
     check_counts(clips=clips)
     choose_device(device)
     found = read_run(run)
+    if "clips_sha256" in found.facts:
+        raise ValueError(
+            f"{run} was trained on own clips, expected digits, which the test clips show: keep its weights."
+        )
     before, recipe, best = Lineage(**found.facts["before"]), found.recipe, found.best
     # scored as shipped: rounded to bfloat16
     found.model.load_state_dict({key: value.bfloat16() for key, value in found.model.state_dict().items()})
@@ -247,8 +256,8 @@ def _with_weights(facts: Mapping[str, Any], tensors: Mapping[str, Tensor], where
     return model
 
 
-def load_start(model: nn.Module, start: str, seed: int) -> Lineage:
-    """Copy weights into a fresh model; returns what they have behind them."""
+def load_start(model: nn.Module, start: str, seed: int | None) -> Lineage:
+    """Copy weights into a fresh model; returns what they have behind them. ``seed``: of the clips of digits to come."""
     if user_path(start).is_dir():
         run = read_run(start)
         trained, before = run.model, run.lineage()
@@ -289,7 +298,23 @@ def _both_machines(was: Mapping[str, str], now: Mapping[str, str]) -> dict[str, 
     return {name: "; then ".join(dict.fromkeys(filter(None, each))) for name, each in parts.items()}
 
 
-def _facts(recipe: Recipe, digits: Digits, device: str | torch.device | None) -> dict[str, Any]:
+def _clips_of_digits(recipe: Recipe, digits: str | Path) -> tuple[Clips, Clips, dict[str, str]]:
+    """Clips to train on, clips to validate on, and what is to be remembered of them."""
+    found = load_digits(digits, "train")
+    training = MovingMNIST(recipe.epochs * recipe.clips_per_epoch, digits=found, seed=recipe.seed)
+    facts = {"data": f"fresh clips of {describe(found)}", "digits_sha256": found.sha256}
+    return training, validation_clips(found.source, recipe.validation_clips), facts
+
+
+def _own_clips(clips: Any) -> tuple[Clips, Clips, dict[str, str]]:
+    """The same of clips that were handed over."""
+    if not isinstance(clips, tuple) or len(clips) != 2:
+        raise ValueError(f"clips are {kind_of(clips)}, expected two sets: to train on, and to validate on.")
+    training, validation = as_clips(clips[0], "the training set"), as_clips(clips[1], "the validation set")
+    return training, validation, {"data": training.describe(), "clips_sha256": training.fingerprint()}
+
+
+def _facts(recipe: Recipe, data: Mapping[str, str], device: str | torch.device | None) -> dict[str, Any]:
     """What the model card will have to say and nobody remembers afterwards."""
     # the last part of a full path is enough: a card must not tell where on whose machine it was
     words = [_without_folders(word) for word in sys.argv[1:]]
@@ -298,8 +323,7 @@ def _facts(recipe: Recipe, digits: Digits, device: str | torch.device | None) ->
     by_module = module.partition(".")[0] in ("vidlib", "benchmarks", "studies")
     return {
         "recipe": dataclasses.asdict(recipe) | {"start": _without_folders(recipe.start)},
-        "data": f"fresh clips of {describe(digits)}",
-        "digits_sha256": digits.sha256,
+        **data,
         "hardware": hardware(),
         "precision": "bfloat16 products" if fast_precision(device) == "bf16" else "float32",
         "command": shlex.join(["python", "-m", module, *words])
@@ -316,9 +340,9 @@ def _without_folders(word: str) -> str:
 
 
 def _went_on(
-    was: Mapping[str, Any], recipe: Recipe, digits: Digits, device: str | torch.device | None
+    was: Mapping[str, Any], recipe: Recipe, data: Mapping[str, str], device: str | torch.device | None
 ) -> dict[str, Any]:
     """The facts of a resumed run: those it began with, how long it shall be now, and both machines."""
-    now = _facts(recipe, digits, device)
+    now = _facts(recipe, data, device)
     begun = {**now, "before": dataclasses.asdict(Lineage()), **was}
     return begun | _both_machines(begun, now) | {"recipe": begun["recipe"] | {"epochs": recipe.epochs}}

@@ -43,6 +43,8 @@ _CHECK_EVERY = 20  # steps between looks at the loss: reading it makes a GPU wai
 _FORMAT = 2  # of checkpoint.pt
 _WHY_THE_SAME = {  # what to do where a resumed run differs
     "epochs": "a one-cycle schedule ends with its last epoch; only schedule='constant' can be made longer",
+    "train": "these are other clips; resume with the same ones, or choose another folder",
+    "validation": "these are other clips; resume with the same ones, or choose another folder",
     "processes": "resume with as many processes, or start another run from its weights",
 }
 

@@ -32,7 +32,8 @@ from vidlib.exercises.lessons import LESSONS, QUESTIONS
 from vidlib.files import atomic_write
 
 _DATA, _CONVLSTM = "01_data_visualization", "02_convlstm"
-_TRANSFORMER, _COMPARISON, _INSIDE = "03_vision_transformer", "04_comparison", "05_inside"
+_TRANSFORMER, _COMPARISON = "03_vision_transformer", "04_comparison"
+_INSIDE, _OWN_CLIPS = "05_inside", "06_your_own_clips"
 
 # A plan: blocks of work, each with a notebook and its sections, named without their numbers; none means all of it.
 PLANS: dict[str, tuple[tuple[str, str, tuple[str, ...]], ...]] = {
@@ -109,6 +110,7 @@ PLANS: dict[str, tuple[tuple[str, str, tuple[str, ...]], ...]] = {
         ("Days 9 and 10: the transformer", _TRANSFORMER, ()),
         ("At home or in a third week: the comparison", _COMPARISON, ()),
         ("Then: looking inside", _INSIDE, ()),
+        ("And last: your own clips", _OWN_CLIPS, ()),
     ),
 }
 

@@ -21,6 +21,7 @@ from vidlib.exercises import (
     convlstm_lessons,
     data_lessons,
     inside_lessons,
+    own_lessons,
     transformer_lessons,
 )
 from vidlib.exercises.checking import Exercise, Verdict, first_line, solution_source
@@ -32,6 +33,7 @@ LESSONS = {
     "03_vision_transformer": transformer_lessons,
     "04_comparison": comparison_lessons,
     "05_inside": inside_lessons,
+    "06_your_own_clips": own_lessons,
 }
 EXERCISES: dict[str, Exercise] = {
     exercise.name: exercise for lesson in LESSONS.values() for exercise in lesson.EXERCISES

@@ -6,6 +6,7 @@ from vidlib.viz.curves import bar_panels, history_curves, horizon_curves, line_p
 from vidlib.viz.diagrams import convlstm_cell, encoder_forecaster, iterative_prediction, space_time_encoder
 from vidlib.viz.figures import attention_overlay, film_strip, pictures, trajectory_plot
 from vidlib.viz.insides import dot_intervals, probe_maps, reliability_plot
+from vidlib.viz.pad import drawing_pad
 from vidlib.viz.show import show, show_gif
 from vidlib.viz.style import (
     BLUE,
@@ -46,6 +47,7 @@ __all__ = [
     "convlstm_cell",
     "cost_panels",
     "dot_intervals",
+    "drawing_pad",
     "encoder_forecaster",
     "explore",
     "film_strip",

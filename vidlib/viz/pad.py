@@ -1,0 +1,101 @@
+"""A field to draw digits on with mouse, pen or finger, for whoever has a kernel; strokes as lists do the same."""
+
+from __future__ import annotations
+
+from typing import Any
+
+_SCRIPT = """
+function render({ model, el }) {
+  const canvas = document.createElement("canvas");
+  canvas.width = canvas.height = 280;
+  canvas.style.cssText = "touch-action: none; background: black; border: 1px solid gray; cursor: crosshair";
+  canvas.setAttribute("role", "img");
+  canvas.setAttribute("aria-label", "A field to draw digits on. Without a mouse, write strokes as lists of points.");
+  const pen = canvas.getContext("2d");
+  pen.strokeStyle = pen.fillStyle = "white";
+  pen.lineCap = pen.lineJoin = "round";
+  pen.lineWidth = 22;
+  const said = document.createElement("p");
+  said.setAttribute("role", "status");
+  let stroke = null, fresh = true;
+  const place = (event) => {
+    const box = canvas.getBoundingClientRect();
+    const part = (at, from, length) => Math.round(1000 * (at - from) / length) / 100;
+    return [part(event.clientX, box.left, box.width), part(event.clientY, box.top, box.height)];
+  };
+  const line = (from, to) => {
+    pen.beginPath();
+    pen.moveTo(28 * from[0], 28 * from[1]);
+    pen.lineTo(28 * to[0], 28 * to[1]);
+    pen.stroke();
+  };
+  const tell = () => { said.textContent = `drawn: ${model.get("drawings").length}`; };
+  const keep = (drawings) => { model.set("drawings", drawings); model.save_changes(); tell(); };
+  const wipe = () => { pen.clearRect(0, 0, 280, 280); fresh = true; };
+  canvas.addEventListener("pointerdown", (event) => {
+    stroke = [place(event)];
+    canvas.setPointerCapture(event.pointerId);
+    line(stroke[0], stroke[0]);
+  });
+  canvas.addEventListener("pointermove", (event) => {
+    if (!stroke) return;
+    stroke.push(place(event));
+    line(...stroke.slice(-2));
+  });
+  for (const end of ["pointerup", "pointercancel"]) canvas.addEventListener(end, () => {
+    if (!stroke) return;
+    const drawings = structuredClone(model.get("drawings"));
+    if (fresh) drawings.push([]);
+    drawings.at(-1).push(stroke);
+    stroke = null;
+    fresh = false;
+    keep(drawings);
+  });
+  const row = document.createElement("div");
+  for (const [name, act] of [["Next digit", wipe], ["Start over", () => { wipe(); keep([]); }]]) {
+    const button = document.createElement("button");
+    button.textContent = name;
+    button.addEventListener("click", act);
+    row.append(button);
+  }
+  tell();
+  el.append(canvas, row, said);
+}
+export default { render };
+"""
+_PROMISE = "Run this cell in Jupyter to draw with the mouse; strokes as lists of points do the same."
+
+
+class _NoPad:
+    """Stands in where there is no anywidget: nothing was drawn."""
+
+    drawings: tuple = ()
+
+    def _repr_html_(self) -> str:
+        return "<p>Drawing with the mouse needs anywidget; strokes as lists of points do the same.</p>"
+
+
+def drawing_pad() -> Any:
+    """A black field to draw digits on, one after the other.
+
+    Returns:
+        an object with ``drawings``: a list of digits, each a list of strokes, each a list of points (x, y) from 0 to
+        10. It is a widget; where anywidget is not installed, a sentence, and nothing is ever drawn.
+    """
+    try:
+        import anywidget
+        import traitlets
+    except ImportError:
+        return _NoPad()
+
+    class DrawingPad(anywidget.AnyWidget):
+        _esm = _SCRIPT
+        drawings = traitlets.List().tag(sync=True)
+
+        def _repr_mimebundle_(self, **options: Any) -> Any:
+            found = super()._repr_mimebundle_(**options)
+            data, *more = found if isinstance(found, tuple) else (found,)
+            data = {**(data or {}), "text/html": f"<p>{_PROMISE}</p>"}
+            return (data, *more) if more else data
+
+    return DrawingPad()
