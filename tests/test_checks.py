@@ -433,6 +433,7 @@ DOORS: dict[str, tuple[Callable, dict[str, Any], dict[str, tuple]]] = {
         {"rows": (*MAPPING, {"a": {}}, {"a": {"x": (3.0, 0.0, 2.0)}}, {"a": {"x": 1.0}}), "xlabel": TEXT}
         | {"references": (*MAPPING[1:], {"b": NAN}), "title": TITLE},
     ),
+    "drawing_pad": (viz.drawing_pad, {}, {}),
     "convlstm_cell": (viz.convlstm_cell, {}, {}),
     "encoder_forecaster": (viz.encoder_forecaster, {}, {}),
     "space_time_encoder": (viz.space_time_encoder, {}, {"layers": COUNT}),
