@@ -19,6 +19,9 @@ help:
 # What an installation says goes into a file. Where it fails, the end of that is shown, and the file stays.
 quietly = { $(1); } > $(LOG) 2>&1 || { tail -n 15 $(LOG); echo "The installation failed. All that it said: $(LOG)"; exit 1; }
 
+# A name of its own, because a comma would end what is called.
+EXTRAS := .[dev,scale,site]
+
 # A stamp is written only after its installation has finished: an interrupted one starts again.
 .venv/.course: requirements.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(None if sys.version_info >= (3, 11) else "Python %d.%d is too old, expected 3.11 or newer: install one and name it, as in make run PYTHON=python3.12" % sys.version_info[:2])'
@@ -30,7 +33,7 @@ quietly = { $(1); } > $(LOG) 2>&1 || { tail -n 15 $(LOG); echo "The installation
 
 .venv/.dev: .venv/.course
 	@echo "Adding to .venv, once, what tests and benchmarks need: a minute ..."
-	@$(call quietly,$(PIP) -e ".[dev,scale,site]")
+	@$(call quietly,$(PIP) -e "$(EXTRAS)")
 	@touch $@
 
 .venv/.site: .venv/.course

@@ -34,6 +34,12 @@ def binder(notebook: str, repo: str | None = None) -> str:
     return f"https://mybinder.org/v2/gh/{repo or repository()}/{BRANCH}?urlpath=lab/tree/notebooks/{notebook}"
 
 
+def pages(path: str = "", repo: str | None = None) -> str:
+    """An address of the web pages that GitHub serves for the repository."""
+    owner, name = (repo or repository()).split("/")
+    return f"https://{owner.lower()}.github.io/{name}/{path}"
+
+
 def launched(text: str) -> set[str]:
     """The repositories that the launch links of a text open."""
     return set(_LAUNCH.findall(text))
@@ -46,7 +52,7 @@ def rewritten(text: str, repo: str | None = None, before: set[str] | None = None
             rf"(github\.com/|/github/|/gh/|codespaces\.new/){re.escape(old)}(?![\w-])",
             rf"\g<1>{repo or repository()}",
             text,
-        )
+        ).replace(pages(repo=old), pages(repo=repo))
     return text
 
 

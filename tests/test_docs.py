@@ -92,7 +92,10 @@ def test_details_are_closed_and_leave_their_markdown_alone():
 def test_the_readme_opens_a_codespace_of_this_repository():
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     assert f"https://codespaces.new/{badges.repository()}" in readme
-    assert "https://codespaces.new/ada/course)" in badges.rewritten(readme, "ada/course")
+    moved = badges.rewritten(readme, "Ada/course")
+    assert "https://codespaces.new/Ada/course)" in moved
+    lab = "site/lab.html"
+    assert f"]({badges.pages(lab)})" in readme and f"](https://ada.github.io/course/{lab})" in moved
 
 
 def test_the_readers_of_pages_find_faults(tmp_path):
