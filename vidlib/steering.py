@@ -272,7 +272,7 @@ def attention_rollout(attention: Sequence[dict[str, Tensor]], clip: int, t: int,
 
 
 def gradient_map(model: nn.Module, past: Tensor, t: int, row: int, column: int) -> Tensor:
-    """How steeply a predicted patch depends on each patch of the past: |gradient × pixel|, summed over a patch.
+    """How steeply a predicted patch depends on each past patch: gradient × pixel, its absolute values summed.
 
     Args:
         past: one clip ``(T, C, H, W)``.
