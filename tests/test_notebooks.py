@@ -37,13 +37,6 @@ def test_badges_open_this_notebook_of_this_repository(notebook):
     assert badges.binder(notebook.name) in title
 
 
-def test_notebook_runs_at_the_smoke_profile(notebook, tmp_path):
-    smoke = dict(batch.jobs(batch.read_profile("smoke")))[notebook]
-    assert smoke, "the smoke profile sets none of this notebook's parameters: it would run at the laptop profile"
-    executed = nbformat.read(batch.run_notebook(notebook, tmp_path, smoke, progress=False), as_version=4)
-    assert list(notebook_form._outputs(executed)) == []
-
-
 @pytest.mark.parametrize("profile", ["smoke", "full"])
 def test_a_profile_passes_nothing_that_a_notebook_lacks(notebook, profile):
     assert batch.read_profile(profile).keys() <= batch.declared(notebook).keys()

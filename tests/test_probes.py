@@ -516,7 +516,7 @@ def test_the_map_shows_each_row_and_frame_in_its_place():
     [
         (lambda: insides.probe_maps({"a": np.zeros((2, 3))}, ["one"]), "expected \\(1, frames\\)"),
         (lambda: insides.probe_maps({}, ["one"]), "panels"),
-        (lambda: insides.reliability_plot({"a": ([0.0], [1.0])}), "expected two rows above 0"),
+        (lambda: insides.reliability_plot({"a": ([0.0], [1.0])}), "expected two equal ones with numbers above 0"),
         (lambda: insides.dot_intervals({"a": {"b": (1, 2, 3)}}, xlabel="x"), "expected \\(value, low, high\\)"),
     ],
 )

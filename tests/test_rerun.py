@@ -64,10 +64,11 @@ def differing(notebook):
 
 
 @pytest.mark.parametrize("path", batch.notebooks(), ids=lambda path: path.stem)
-def test_every_cell_can_be_run_again(path, tmp_path):
+def test_a_notebook_runs_at_the_smoke_profile_and_every_cell_can_be_run_again(path, tmp_path):
     smoke = dict(batch.jobs(batch.read_profile("smoke")))[path]
+    assert smoke, "the smoke profile sets none of this notebook's parameters: it would run at the laptop profile"
     notebook = executed(nbformat.read(path, as_version=4), tmp_path, smoke)
-    assert differing(notebook) == []
+    assert list(notebook_form._outputs(notebook)) == [] and differing(notebook) == []
 
 
 def small_notebook(*later):

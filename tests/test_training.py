@@ -184,7 +184,7 @@ def test_resuming_with_another_recipe_names_the_setting(tmp_path, changes):
     before = contents(tmp_path)
     (name,) = changes
     options = {"model": changes["config"]} if name == "config" else changes
-    with pytest.raises(ValueError, match=rf"belongs to a run with {name}=.*, this one has .*: resume with the same"):
+    with pytest.raises(ValueError, match=rf"belongs to a run with {name}=.*, this one has .*resume with the same"):
         run(tmp_path, resume=True, **options)
     assert contents(tmp_path) == before
 

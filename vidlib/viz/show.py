@@ -67,7 +67,7 @@ def figure_html(figure: Figure, alt: str) -> str:
 
 
 def png(figure: Figure) -> bytes:
-    """A figure as a PNG, with a palette of 256 colours where no pixel differs by more than 8 of 255 levels.
+    """A figure as a PNG, with a palette of 256 colours where no pixel differs by more than 12 of 255 levels.
 
     Notebooks keep their pictures as text, and a palette makes most of them less than half as long.
     """
@@ -75,7 +75,7 @@ def png(figure: Figure) -> bytes:
     figure.savefig(buffer, format="png", dpi=DPI, facecolor="white")
     full = Image.open(buffer).convert("RGB")
     few = full.quantize(256, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
-    alike = np.abs(np.subtract(few.convert("RGB"), full, dtype=np.int16)).max() <= 8
+    alike = np.abs(np.subtract(few.convert("RGB"), full, dtype=np.int16)).max() <= 12
     small = io.BytesIO()
     (few if alike else full).save(small, "PNG", optimize=True)
     return small.getvalue()
