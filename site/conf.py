@@ -53,6 +53,7 @@ apidoc_modules = [
 autodoc_typehints = "none"  # docstrings say shapes and units, which types do not
 autodoc_member_order = "bysource"
 autodoc_inherit_docstrings = False
+autodoc_preserve_defaults = True  # as they are written: the value of a path is this machine's
 napoleon_use_rtype = False
 napoleon_use_ivar = True
 viewcode_follow_imported_members = False

@@ -83,7 +83,8 @@ def test_the_pad_says_what_it_is_where_there_is_no_kernel():
     pad = drawing_pad()
     shown = pad._repr_mimebundle_()
     data = shown[0] if isinstance(shown, tuple) else shown
-    assert "Run this cell in Jupyter" in data["text/html"] and "application/vnd.jupyter.widget-view+json" in data
+    assert "<img" in data["text/html"] and "run this cell in Jupyter to draw" in data["text/html"]
+    assert "application/vnd.jupyter.widget-view+json" in data
     pad.drawings = [[[[1, 1], [2, 2]]]]
     assert drawn_digits(pad.drawings).images.max() == 255
 

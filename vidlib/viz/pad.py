@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from matplotlib.figure import Figure
+
+from vidlib.viz.show import figure_html
+
 _SCRIPT = """
 function render({ model, el }) {
   const canvas = document.createElement("canvas");
@@ -63,7 +67,7 @@ function render({ model, el }) {
 }
 export default { render };
 """
-_PROMISE = "Run this cell in Jupyter to draw with the mouse; strokes as lists of points do the same."
+_INSTEAD = "strokes as lists of points do the same"
 
 
 class _NoPad:
@@ -72,7 +76,19 @@ class _NoPad:
     drawings: tuple = ()
 
     def _repr_html_(self) -> str:
-        return "<p>Drawing with the mouse needs anywidget; strokes as lists of points do the same.</p>"
+        return f"<p>Drawing with the mouse needs anywidget; {_INSTEAD}.</p>"
+
+
+def _still() -> str:
+    """The field with a digit on it, for readers without a kernel."""
+    figure = Figure(figsize=(280 / 96, 280 / 96))
+    field = figure.add_axes((0, 0, 1, 1), xlim=(0, 10), ylim=(10, 0), facecolor="black", xticks=[], yticks=[])
+    for stroke in ([(5.4, 2), (2.6, 6), (7.4, 6)], [(5.8, 4.2), (5.8, 8)]):
+        field.plot(
+            *zip(*stroke, strict=True), color="white", linewidth=16, solid_capstyle="round", solid_joinstyle="round"
+        )
+    picture = figure_html(figure, "A black field on which a 4 was drawn in white.")
+    return f"{picture}<p>A still picture: run this cell in Jupyter to draw with the mouse; {_INSTEAD}.</p>"
 
 
 def drawing_pad() -> Any:
@@ -95,7 +111,7 @@ def drawing_pad() -> Any:
         def _repr_mimebundle_(self, **options: Any) -> Any:
             found = super()._repr_mimebundle_(**options)
             data, *more = found if isinstance(found, tuple) else (found,)
-            data = {**(data or {}), "text/html": f"<p>{_PROMISE}</p>"}
+            data = {**(data or {}), "text/html": _still()}
             return (data, *more) if more else data
 
     return DrawingPad()
