@@ -185,7 +185,6 @@ def stacked_bars(
             ends[length >= 0] += length
     axes.set_yticks(range(len(bars)), [textwrap.fill(name, 20) for name in bars], size=9)
     axes.invert_yaxis()
-    axes.set_axisbelow(True)
     axes.grid(axis="y", visible=False)
     axes.axvline(0, color=INK, linewidth=1)
     axes.set_xlabel(xlabel)

@@ -297,7 +297,6 @@ def bar_panels(
             axes.set(xlabel=panel, xlim=(-0.6, len(groups) - 0.4))
             axes.set_xticks(range(len(groups)), groups)
             axes.grid(axis="x", visible=False)
-            axes.set_axisbelow(True)
 
     figure = _panels(draw, len(panels), ylabel, title, x=False)
     for axes in (*figure.axes, *figure.narrow.axes):
