@@ -139,6 +139,13 @@ def _first(notebook: NotebookNode, pattern: re.Pattern) -> int | None:
     )
 
 
+def _folds(notebook: NotebookNode) -> Iterator[str]:
+    """Markdown takes a line right below a folded part for HTML."""
+    for index, cell in enumerate(notebook.cells):
+        if cell.cell_type == "markdown" and (found := re.search(r"</details>\n(?!\n)(.+)", cell.source)):
+            yield f"cell {index}: no empty line between a folded part and {found[1]!r}"
+
+
 def _parameters(notebook: NotebookNode) -> Iterator[str]:
     places = tagged(notebook, "parameters")
     if len(places) != 1:
@@ -267,6 +274,7 @@ _READERS = (
     _kernel,
     _title,
     _skeleton,
+    _folds,
     _parameters,
     _setup,
     _exercises,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 import json
 import os
 import shutil
@@ -24,6 +25,7 @@ from vidlib.flights import corner_chances, expected_frames, flights
 from vidlib.iterative import rollout
 from vidlib.lab.cases import FOLDER, for_the_front_end, presets, read_case
 from vidlib.lab.export import MODELS, RuntimeUnavailable, fetch_runtime, write_onnx, write_page
+from vidlib.lab.record import record
 from vidlib.metrics import identity
 from vidlib.video import to_float
 from vidlib.weights import load_pretrained
@@ -458,6 +460,27 @@ NAMELESS = """() => [...document.querySelectorAll('.lab button, .lab input, .lab
   .map((node) => node.outerHTML.slice(0, 120))"""
 
 
+# What lies on something else: neither is inside the other. Rings and arrows lie on the truth.
+OVERLAPS = """() => {
+  const seen = [...document.querySelectorAll('.lab :is(button, input, select, figure, canvas, svg)')]
+    .filter((node) => node.checkVisibility() && !node.closest('.lab-board'))
+    .map((node) => [node, node.getBoundingClientRect()]).filter(([, box]) => box.width > 2 && box.height > 2);
+  return seen.flatMap(([a, one], i) => seen.slice(i + 1).filter(([b, two]) => !a.contains(b) && !b.contains(a)
+    && Math.min(one.right, two.right) - Math.max(one.left, two.left) > 1.5
+    && Math.min(one.bottom, two.bottom) - Math.max(one.top, two.top) > 1.5)
+    .map(([b]) => a.outerHTML.slice(0, 80) + ' on ' + b.outerHTML.slice(0, 80)));
+}"""
+
+
+def photographed(visit: Visit, view: int) -> np.ndarray:
+    """The red of a panel as a picture of the whole page shows it, with whatever lies on it: ``(64, 64)``."""
+    page = Image.open(io.BytesIO(visit.page.screenshot(full_page=True))).convert("RGB")
+    box = visit.page.locator(".lab-screen canvas").nth(view).bounding_box()
+    down = visit.page.evaluate("scrollY")
+    corners = (box["x"], box["y"] + down, box["x"] + box["width"], box["y"] + down + box["height"])
+    return np.asarray(page.resize((64, 64), Image.Resampling.BOX, corners), float)[..., 0]
+
+
 def test_no_width_breaks_the_page(stub):
     visit = stub(presets()["head-on"]["case"])
     for scheme in ("light", "dark"):
@@ -474,6 +497,10 @@ def test_no_width_breaks_the_page(stub):
                 .map((node) => node.innerText)"""
             )
             assert spill == [], (width, spill)
+            assert visit.page.evaluate(OVERLAPS) == [], width
+            for view in (1, 2):  # the truth has rings and arrows on it
+                difference = np.abs(photographed(visit, view) - visit.pixels(view)).mean()
+                assert difference < 4, (width, view, difference)
     assert visit.page.evaluate(NAMELESS) == []
     visit.page.get_by_role("button", name="Draw one").click()
     assert visit.page.evaluate(NAMELESS) == []
@@ -557,6 +584,17 @@ def test_the_page_predicts_what_the_package_predicts(real, page_folder):
         difference = ((np.array(seen).reshape(ideal.shape) - ideal) ** 2).sum((1, 2))
         assert difference.max() < 0.3  # its grid is another; a digit's own energy is about 90
     assert visit.faults == []
+
+
+def test_the_recording_shows_a_drag_and_the_errors(browser, page_folder, tmp_path):
+    with Image.open(record(page_folder, tmp_path / "lab.gif")) as gif:
+        assert gif.width == 1080 and gif.n_frames > 40 and gif.info["loop"] == 0
+        pictures = []
+        for place in (0, 14, 25, gif.n_frames - 1):
+            gif.seek(place)
+            pictures.append(np.asarray(gif.convert("RGB"), int))
+    assert all(np.abs(a - b).max() > 100 for a, b in itertools.pairwise(pictures))
+    assert (tmp_path / "lab.gif").stat().st_size < 2_000_000
 
 
 def test_an_observer_of_another_rule_sees_less_than_the_truth_and_more_than_nothing(real):

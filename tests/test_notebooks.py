@@ -165,6 +165,10 @@ def html(text):
         (replaced(OBJECTIVES, "## Objectives", "## What comes"), "there is no heading 'Objectives'"),
         (replaced(OBJECTIVES, "What to know first", "Tensors"), "what to know first"),
         (replaced(OBJECTIVES, "3 minutes", "Some time"), "minutes on named hardware"),
+        (
+            replaced(OBJECTIVES, "## Objectives", "<details></details>\nMore.\n## Objectives"),
+            "a folded part and 'More.'",
+        ),
         (tagged(PARAMETERS), "0 cells are tagged 'parameters'"),
         (tagged(FIGURE, "parameters"), "2 cells are tagged 'parameters'"),
         (replaced(PARAMETERS, ": int", ""), "is not 'NAME: type = value'"),

@@ -31,8 +31,10 @@ SECONDS_PER_LINE = 5  # of code
 SECONDS_PER_OUTPUT = 15
 MINUTES_PER_QUESTION = 1
 
-# The part of a notebook's first cells that says how long it takes. It is written by a command and not counted itself.
-_TIME = re.compile(r"\*\*Time:\*\*[^\n]*(\n\n<details><summary>Minutes per section</summary>\n.*?</details>)?", re.S)
+# What a notebook says of its time: a paragraph and a table, written by a command and not counted themselves.
+_TIME = re.compile(
+    r"\*\*Time:\*\*[^\n]*(?:\n[^\n]+)*(\n\n<details><summary>Minutes per section</summary>\n.*?</details>)?", re.S
+)
 
 
 @dataclass(frozen=True)
@@ -256,8 +258,8 @@ def section_table(parts: Iterable[Section]) -> str:
 def with_time(source: str, text: str) -> str:
     """A notebook's cell with this text as what it says of its time.
 
-    >>> with_time("**Time:** an hour.\\nMore.", "**Time:** about 70 minutes.")
-    '**Time:** about 70 minutes.\\nMore.'
+    >>> with_time("**Time:** an hour,\\nor two.\\n\\nMore.", "**Time:** about 70 minutes.")
+    '**Time:** about 70 minutes.\\n\\nMore.'
     """
     return _TIME.sub(lambda _: text, source, count=1)
 
