@@ -26,6 +26,11 @@ _ACCENTS = ("#E69F00", "#56B4E9", "#D55E00", "#0072B2", "#009E73", "#6CB6FF", "#
 _PLAIN = ".lab * { box-shadow: none !important; transition: none !important; }"  # soft shadows have too many colours
 
 
+class _Quiet(SimpleHTTPRequestHandler):
+    def log_message(self, *text: Any) -> None:
+        """Say nothing of every file that was asked for."""
+
+
 def record(folder: str | Path, out: str | Path) -> Path:
     """Play a case, drag a digit, look at the error: a GIF.
 
@@ -41,7 +46,7 @@ def record(folder: str | Path, out: str | Path) -> Path:
     program = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
     if program is None:
         raise FileNotFoundError("there is no Chromium to record in: apt-get install chromium")
-    handler = partial(SimpleHTTPRequestHandler, directory=str(user_path(folder)))
+    handler = partial(_Quiet, directory=str(user_path(folder)))
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server, sync_playwright() as driver:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         browser = driver.chromium.launch(executable_path=program, args=["--no-sandbox", "--disable-gpu"])
