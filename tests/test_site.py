@@ -362,6 +362,29 @@ LOOK = """async () => {
 }"""
 
 
+# Text that is hard to read on what lies behind it: a contrast below that of WCAG 2, level AA.
+FAINT = """() => {
+  const numbers = colour => (colour.match(/[\\d.]+/g) || []).map(Number);
+  const light = colour => numbers(colour).slice(0, 3).map(part => part / 255)
+    .map(part => part <= 0.04045 ? part / 12.92 : ((part + 0.055) / 1.055) ** 2.4)
+    .reduce((sum, part, i) => sum + part * [0.2126, 0.7152, 0.0722][i], 0);
+  const behind = node => {
+    for (; node; node = node.parentElement) {
+      const colour = getComputedStyle(node).backgroundColor;
+      if ((numbers(colour)[3] ?? 1) > 0.5) return colour;
+    }
+    return 'rgb(255, 255, 255)';
+  };
+  return [...document.querySelectorAll('.bd-article :is(p, li, td, th, summary, figcaption, dd, pre)')]
+    .filter(node => node.checkVisibility() && node.innerText.trim() && !node.closest('[data-what-if-lab]'))
+    .filter(node => {
+      const [one, two] = [light(getComputedStyle(node).color), light(behind(node))];
+      return (Math.max(one, two) + 0.05) / (Math.min(one, two) + 0.05) < 4.5;
+    })
+    .map(node => node.innerText.slice(0, 60));
+}"""
+
+
 @needs_sphinx
 def test_a_browser_shows_every_page_without_fault(site, pages, browser, address):
     api = [path for path in pages if "api" in path.parts or "_modules" in path.parts]
@@ -392,6 +415,7 @@ def test_a_browser_shows_every_page_without_fault(site, pages, browser, address)
             page.emulate_media(color_scheme=scheme)
             page.wait_for_function(f"document.documentElement.dataset.theme == '{scheme}'")
             backgrounds.append(page.evaluate("getComputedStyle(document.body).backgroundColor"))
+            faults += [f"{name}: faint in the {scheme}: {text}" for text in page.evaluate(FAINT)]
             for width in WIDTHS:
                 page.set_viewport_size({"width": width, "height": 900})
                 wide = page.evaluate("document.documentElement.scrollWidth")
