@@ -12,7 +12,8 @@ _SCRIPT = """
 function render({ model, el }) {
   const canvas = document.createElement("canvas");
   canvas.width = canvas.height = 280;
-  canvas.style.cssText = "touch-action: none; background: black; border: 1px solid gray; cursor: crosshair";
+  canvas.style.cssText = "max-width: 100%; box-sizing: border-box; border: 1px solid gray; background: black;"
+    + "touch-action: none; cursor: crosshair";
   canvas.setAttribute("role", "img");
   canvas.setAttribute("aria-label", "A field to draw digits on. Without a mouse, write strokes as lists of points.");
   const pen = canvas.getContext("2d");
