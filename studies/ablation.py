@@ -224,8 +224,9 @@ def table(title: str, clips: int, validation_clips: int, data: str, finished: di
         f"# {title}: one change at a time",
         "",
         f"Every run saw {clips:,} fresh clips once; {EPOCHS} epochs, one learning-rate cycle, seed 0. MSE per frame on "
-        f"{validation_clips} validation clips, all the same. Short runs rank what is learned *soon*: differences of a "
-        "few tenths are noise, and what wins in a long run may be another.",
+        f"{validation_clips} validation clips, all the same. Short runs rank what is learned *soon*, and with one "
+        "seed nobody knows how much two runs of the same variant differ: small differences say nothing, and what wins "
+        "in a long run may be another.",
         "",
         "| variant | parameters | validation MSE | against the base |",
         "| --- | --- | --- | --- |",
