@@ -14,7 +14,7 @@ from skimage.measure import label
 from torch import Tensor, nn
 
 from vidlib.checks import check_choice, check_counts, kind_of
-from vidlib.flights import corner_chances, expected_frames, flights
+from vidlib.flights import expected_frames, future_chances
 from vidlib.moving_mnist import MovingMNIST
 from vidlib.video import check_video, float_batch
 
@@ -145,7 +145,7 @@ class IdealObserver(_Told):
         future = [
             expected_frames(
                 self.clips.digits.images[chosen],
-                np.stack([corner_chances(flights(path), self.past, self.past + self.horizon) for path in paths]),
+                future_chances(paths, self.past, self.past + self.horizon),
             )
             for chosen, paths in zip(digits, positions[:, :, : self.past], strict=True)
         ]

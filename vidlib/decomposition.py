@@ -23,7 +23,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vidlib.checks import check_counts, kind_of
-from vidlib.flights import corner_chances, expected_frames, flights
+from vidlib.flights import expected_frames, future_chances
 from vidlib.iterative import rollout
 from vidlib.moving_mnist import MovingMNIST
 from vidlib.video import check_model, check_shape, device_of, float_batch
@@ -66,7 +66,7 @@ def knowable(clips: MovingMNIST, count: int, past: int = 10, horizon: int = 10) 
     ideal, digits = [], []
     for chosen, paths in zip(which, corners[:, :, :past], strict=True):
         images = clips.digits.images[chosen]
-        chances = np.stack([corner_chances(flights(path), past, past + horizon) for path in paths])
+        chances = future_chances(paths, past, past + horizon)
         ideal.append(expected_frames(images, chances))
         digits.append([expected_frames(images[k : k + 1], chances[k : k + 1]) for k in range(len(images))])
     return Knowable(

@@ -192,6 +192,18 @@ def corner_chances(found: Flights, first: int, stop: int) -> np.ndarray:
     return chances
 
 
+def future_chances(paths: np.ndarray, first: int, stop: int) -> np.ndarray:
+    """:func:`corner_chances` of each digit, over all flights that agree with its seen corners.
+
+    Args:
+        paths: ``(n, past, 2)``, corners (x, y) of n digits in the frames that were seen.
+
+    Returns:
+        ``(n, stop - first, 37, 37)``.
+    """
+    return np.stack([corner_chances(flights(path), first, stop) for path in paths])
+
+
 def expected_frames(images: np.ndarray, chances: np.ndarray, power: int = 1) -> np.ndarray:
     """The mean of the frames in which each digit is at a random place, independent of the others; overlaps by maximum.
 

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vidlib.checks import check_counts, check_kind, check_numbers
-from vidlib.flights import corner_chances, expected_frames, flights
+from vidlib.flights import expected_frames, future_chances
 from vidlib.models.convlstm import ConvLSTM
 from vidlib.models.vit import VideoTransformer
 from vidlib.moving_mnist import MovingMNIST
@@ -35,7 +35,7 @@ def known_spread(
     digits, positions, _ = clips.trajectories(indices)
     means, squares = [], []
     for chosen, paths in zip(digits, positions[:, :, :past], strict=True):
-        chances = np.stack([corner_chances(flights(path), past, past + horizon) for path in paths])
+        chances = future_chances(paths, past, past + horizon)
         means.append(expected_frames(clips.digits.images[chosen], chances))
         squares.append(expected_frames(clips.digits.images[chosen], chances, power=2))
     mean, square = (np.stack(found)[:, :, None] for found in (means, squares))

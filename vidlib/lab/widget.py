@@ -18,14 +18,14 @@ from torch import Tensor, nn
 from vidlib.backbones import load_digit_network
 from vidlib.checks import check_flags, check_texts, kind_of, reason
 from vidlib.digits import SIZE
-from vidlib.flights import corner_chances, expected_frames, flights
+from vidlib.flights import expected_frames, future_chances
 from vidlib.iterative import evaluation_mode
 from vidlib.lab.cases import FOLDER, Case, for_the_front_end, read_case
 from vidlib.lab.still import PAST, still
 from vidlib.models.vit import VideoTransformer
 from vidlib.moving_mnist import CANVAS
 from vidlib.video import check_model, device_of, predict
-from vidlib.viz.show import figure_html
+from vidlib.viz.show import figure_html, still_html
 from vidlib.weights import load_trained
 
 SHIPPED = ("convlstm", "video-transformer")
@@ -66,8 +66,7 @@ def lab(
         widget = _widget_class()
     except ImportError:
         return figure
-    words = "<p>A still picture: run this cell in Jupyter to play with the what-if lab.</p>"
-    return widget(engine, started, figure_html(figure, alt) + words)
+    return widget(engine, started, still_html(figure_html(figure, alt), "play with the what-if lab"))
 
 
 def _models(models: Any) -> dict[str, nn.Module]:
@@ -162,10 +161,10 @@ class Engine:
         corners = np.array(paths)  # (n, frames, 2)
         seen = np.frombuffer(images, np.uint8).reshape(len(corners), SIZE, SIZE)
         try:
-            chances = [corner_chances(flights(path[:PAST]), first, first + count) for path in corners]
+            chances = future_chances(corners[:, :PAST], first, first + count)
         except ValueError as error:
             raise ValueError("a single flight agrees with what was seen: turn a digit a little") from error
-        return expected_frames(seen, np.stack(chances))
+        return expected_frames(seen, chances)
 
     @torch.no_grad()
     def attend(self, past: Any, *, name: str, time: int, patch: Sequence[int], off: Sequence[str]) -> np.ndarray:

@@ -6,7 +6,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from vidlib.viz.show import figure_html
+from vidlib.viz.show import figure_html, still_html
 
 _SCRIPT = """
 function render({ model, el }) {
@@ -89,7 +89,7 @@ def _still() -> str:
             *zip(*stroke, strict=True), color="white", linewidth=16, solid_capstyle="round", solid_joinstyle="round"
         )
     picture = figure_html(figure, "A black field on which a 4 was drawn in white.")
-    return f"{picture}<p>A still picture: run this cell in Jupyter to draw with the mouse; {_INSTEAD}.</p>"
+    return still_html(picture, f"draw with the mouse; {_INSTEAD}")
 
 
 def drawing_pad() -> Any:

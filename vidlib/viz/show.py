@@ -66,6 +66,11 @@ def figure_html(figure: Figure, alt: str) -> str:
     return f'<picture><source media="(max-width: 600px)" srcset="{_source(png(narrow), "png")}"/>{image}</picture>'
 
 
+def still_html(picture: str, promise: str) -> str:
+    """What stands in for a widget where there is no kernel: a picture as HTML, and what the cell does in Jupyter."""
+    return f"{picture}<p>A still picture: run this cell in Jupyter to {html.escape(promise)}.</p>"
+
+
 def png(figure: Figure) -> bytes:
     """A figure as a PNG, with a palette of 256 colours where no pixel differs by more than 12 of 255 levels.
 

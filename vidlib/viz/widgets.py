@@ -7,7 +7,6 @@ Only the picture's bytes change, never the row of controls, so that the focus st
 
 from __future__ import annotations
 
-import html
 import io
 import sys
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -20,7 +19,7 @@ from PIL import Image
 from vidlib.checks import check_counts, check_kind, check_mapping, check_numbers, check_texts, kind_of
 from vidlib.viz.animations import as_rgb, error_rgb, origin, sheet
 from vidlib.viz.figures import film_strip
-from vidlib.viz.show import figure_html, image_html, png
+from vidlib.viz.show import figure_html, image_html, png, still_html
 from vidlib.viz.style import as_clip_batch, check_drawing, check_labels
 
 
@@ -213,7 +212,6 @@ def _with_static_picture(children: Sequence[Any], static: str, promise: str) -> 
 
     class Box(ipywidgets.VBox):
         def _repr_mimebundle_(self, **kwargs: Any) -> dict[str, str]:
-            words = f"<p>A still picture: run this cell in Jupyter to {html.escape(promise)}.</p>"
-            return {**super()._repr_mimebundle_(**kwargs), "text/html": static + words}
+            return {**super()._repr_mimebundle_(**kwargs), "text/html": still_html(static, promise)}
 
     return Box(children)
