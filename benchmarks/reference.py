@@ -70,7 +70,7 @@ class ReferenceConvLSTM(nn.Module):
             self.unread = self.forecaster[0].hidden
         elif zeros:
             self.unread = model.config["features"]
-        self.stem, self.paint = model.stem, model.paint
+        self.stem, self.paint, self.moves = model.stem, model.paint, bool(model.config["layers"])
 
     def forward(self, past: Tensor) -> Tensor:
         """``(B, past, C, H, W)`` to ``(B, horizon, C, H, W)``."""
@@ -81,14 +81,16 @@ class ReferenceConvLSTM(nn.Module):
             for layer, cell in enumerate(self.encoder):
                 states[layer] = cell(x, *states[layer])
                 x = states[layer][0]
-        frames = []
+        seen, shown = torch.cat([h for h, _ in states], dim=1), []
         for _ in range(self.horizon):
             x = maps.new_zeros(len(past), self.unread, *maps.shape[-2:]) if self.unread else None
             for layer, cell in enumerate(self.forecaster or self.encoder):
                 states[layer] = cell(x, *states[layer])
                 x = states[layer][0]
-            frames.append(self.paint(torch.cat([h for h, _ in states], dim=1)))
-        return torch.stack(frames, dim=1)
+            shown.append(torch.cat([h for h, _ in states], dim=1))
+        if self.moves:  # each frame is made of the one before
+            return self.paint(torch.cat(shown), past[:, -1], seen).unflatten(0, (self.horizon, -1)).transpose(0, 1)
+        return torch.stack([self.paint(maps) for maps in shown], dim=1)
 
 
 class ReferenceAttention(nn.Module):

@@ -61,7 +61,7 @@ STUDIES: dict[str, Study] = {
         "convlstm",
         1920,
         {
-            "patch": 8, "features": 96, "hidden": [96, 96], "kernel": 3, "shared": True,
+            "patch": 8, "features": 96, "hidden": [96, 96], "kernel": 3, "shared": True, "layers": 0,
             "optimizer": "muon", "lr": 0.05, "batch_size": 8, "compile": False,
         },
         {
@@ -76,6 +76,7 @@ STUDIES: dict[str, Study] = {
             "3 layers of 78": {"hidden": [78, 78, 78]},
             "2 layers of 64": {"hidden": [64, 64]},
             "2 layers of 128": {"hidden": [128, 128]},
+            "moving layers: the last frame, cut in two": {"layers": 2},
             "skip: the forecaster reads the last frame": lambda model: like(model, LastFrame),
             "skip: each layer adds to the one below": residual_layers,
             "GroupNorm before every layer": normalised,
@@ -95,7 +96,7 @@ STUDIES: dict[str, Study] = {
     "convlstm-16x16": Study(
         "convlstm",
         4800,
-        {"hidden": [48, 48], "features": 64, "kernel": 3, "patch": 4, "shared": False,
+        {"hidden": [48, 48], "features": 64, "kernel": 3, "patch": 4, "shared": False, "layers": 0,
          "optimizer": "adam", "lr": 1.5e-3, "batch_size": 4},
         {
             "base: 2 layers of 48, 3×3": {},

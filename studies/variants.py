@@ -109,7 +109,7 @@ class TopDown(ConvLSTM):
             ConvLSTMCell(i, h, model.config["kernel"]) for i, h in zip(above, hidden, strict=True)
         )
 
-    def forecast(self, states: list[State], horizon: int) -> tuple[Tensor, list[Tensor]]:
+    def forecast(self, states: list[State], horizon: int, last: Tensor | None = None) -> tuple[Tensor, list[Tensor]]:
         """As the package's."""
         x, outputs = None, []
         for cell, state in zip(reversed(self.forecaster), reversed(states), strict=True):

@@ -27,6 +27,7 @@ FLOORS = (
     "moving_mnist own_videos own_digits example_video",
     "flights published other_rules lab/cases",
     # models, baselines, drawing, what a loss sees
+    "models/moving_layers",
     "models/convlstm",
     "models/* baselines backbones viz/style",
     "models/registry perceptual digit_network viz/figures viz/curves viz/diagrams viz/animations viz/show",

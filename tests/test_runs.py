@@ -291,6 +291,24 @@ def test_a_model_is_compiled_where_the_recipe_asks_and_a_compiler_is(tmp_path, m
     assert asked == [True, False, False]
 
 
+def test_a_start_with_another_painter_keeps_all_but_the_painter(tmp_path):
+    quiet = {"digits": "builtin", "progress": False}
+    first, _ = runs.train(recipe("convlstm", "smoke"), tmp_path / "first", **quiet)
+    weights = str(tmp_path / "first" / "model.safetensors")
+    second = recipe("convlstm", "smoke", layers=2, reach=3, start=weights, lr=1e-12, seed=1)
+    fresh = {name: value.clone() for name, value in build(second).state_dict().items()}
+    moved, _ = runs.train(second, tmp_path / "second", **quiet)
+    expected = {k: v for k, v in first.state_dict().items() if not k.startswith("paint.")}
+    expected |= {k: v for k, v in fresh.items() if k.startswith("paint.")}
+    assert moved.state_dict().keys() == expected.keys()
+    for name, value in moved.state_dict().items():
+        torch.testing.assert_close(value, expected[name], rtol=0, atol=1e-7)
+    assert runs.read_run(tmp_path / "second").lineage().seeds == [0, 1]
+    other_reach = recipe("convlstm", "smoke", layers=2, start=str(tmp_path / "second"), seed=2)
+    again, _ = runs.train(other_reach, tmp_path / "third", **quiet)
+    assert again.config["reach"] == 4
+
+
 def test_a_start_of_another_shape_is_one_sentence(tmp_path):
     first = recipes.recipe("convlstm", "smoke", epochs=1)
     runs.train(first, tmp_path / "first", digits="builtin", progress=False)

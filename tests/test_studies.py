@@ -43,7 +43,7 @@ def test_every_variant_changes_one_thing_at_the_same_budget(title):
 
 def test_an_ablation_goes_on_where_it_was_interrupted(tmp_path, monkeypatch):
     variants = {"base": {}, "5×5 filters": {"kernel": 5}, "from the top": ablation.TopDown}
-    base = {"hidden": [2], "features": 4, "kernel": 3, "batch_size": 2, "patch": 4, "shared": False}
+    base = {"hidden": [2], "features": 4, "kernel": 3, "batch_size": 2, "patch": 4, "shared": False, "layers": 0}
     monkeypatch.setattr(ablation, "STUDIES", {"convlstm": ablation.Study("convlstm", 8, base, variants)})
     monkeypatch.setattr(ablation, "has_compiler", lambda device: False)
     trained = []

@@ -58,7 +58,7 @@ def inner_states(model: nn.Module, past: Tensor) -> dict[str, Tensor]:
     check_kind((ConvLSTM, VideoTransformer), "a ConvLSTM or a VideoTransformer", model=model)
     if isinstance(model, ConvLSTM):
         seen, states = model.encode(past)
-        imagined = model.forecast(states, model.horizon)[1]
+        imagined = model.forecast(states, model.horizon, past[:, -1])[1]
         layers = [torch.cat(halves, dim=1) for halves in zip(seen, imagined, strict=True)]
         return {f"layer {i}": maps for i, maps in enumerate(layers, 1)}
     tokens = {"embedding": model.tokens(past)}  # (B, T, N, dim)

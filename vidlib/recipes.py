@@ -109,8 +109,8 @@ _BUDGETS: Mapping[str, dict[str, Any]] = {
 _OWN: Mapping[str, Mapping[str, dict[str, Any]]] = {
     "convlstm": {
         "laptop": {"config": {"features": 32, "hidden": [32, 32], "kernel": 3}, "lr": 2e-3},
-        "full": {"config": {"patch": 8, "features": 128, "hidden": [128, 128], "kernel": 3, "shared": True},
-                 "lr": 0.012, "optimizer": "muon", "warmup": 2.1},
+        "full": {"config": {"patch": 8, "features": 128, "hidden": [128, 128], "kernel": 3, "shared": True,
+                            "layers": 2}, "lr": 0.012, "optimizer": "muon", "warmup": 2.1},
     },
     "flow-convlstm": {
         "laptop": {"config": {"hidden": [12, 12]}, "lr": 2e-3, "epochs": 2, "clips_per_epoch": 160},

@@ -264,14 +264,21 @@ def load_start(model: nn.Module, start: str, seed: int | None) -> Lineage:
     else:
         trained, card = load_trained(start), model_card(start)
         before = Lineage(**card["lineage"]) if "lineage" in card else _lineage_of_card(start, card)
-    if type(trained) is not type(model) or trained.config != model.config:
+    other_painter = getattr(model, "OF_THE_PAINTER", ())
+    differ = {name for name, value in model.config.items() if trained.config.get(name) != value}
+    if type(trained) is not type(model) or differ - set(other_painter):
         raise ValueError(
             f"{start} is a {type(trained).__name__} with {trained.config}, expected a {type(model).__name__} with "
             f"{model.config}: start from weights of the same model."
         )
     if seed in before.seeds:
         raise ValueError(f"{start} has seen the clips of seed {seed} already: choose another seed for fresh ones.")
-    model.load_state_dict(trained.state_dict())
+    found = trained.state_dict()
+    if differ:  # a painter of another kind begins anew, on the states that were learned for the old one
+        found = {k: v for k, v in found.items() if not k.startswith("paint.")} | {
+            k: v for k, v in model.state_dict().items() if k.startswith("paint.")
+        }
+    model.load_state_dict(found)
     return before
 
 

@@ -13,6 +13,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from vidlib.checks import check_counts, check_flags, check_numbers, kind_of
+from vidlib.models.moving_layers import MovingLayers
 from vidlib.video import check_shape, check_video
 
 State = tuple[Tensor, Tensor]  # hidden state H and memory cell C, each (B, hidden, h, w)
@@ -154,11 +155,15 @@ class ConvLSTM(nn.Module):
         peephole, forget_bias: see :class:`ConvLSTMCell`.
         shared: whether the encoder's layers forecast as well, with nothing to read: half the weights, which see every
             clip twice, and digits fly on as they flew. ``forecaster`` is then ``None``.
+        layers: 0 paints each frame from the hidden states alone. From 1 on, frames are not painted but moved: the last
+            frame is cut into so many layers, see :class:`vidlib.models.moving_layers.MovingLayers`.
+        reach: pixels that such a layer can move in one frame, each way.
 
     Raises:
         ValueError: numbers that do not fit together; in ``forward``, a wrong shape, dtype or range.
     """
 
+    OF_THE_PAINTER = ("layers", "reach")
     SMALLEST = {"features": 8, "hidden": [8, 8], "kernel": 3}
 
     def __init__(
@@ -175,12 +180,15 @@ class ConvLSTM(nn.Module):
         peephole: bool = False,
         forget_bias: float = 1.0,
         shared: bool = False,
+        layers: int = 0,
+        reach: int = 4,
     ) -> None:
         super().__init__()
         if not isinstance(hidden, (list, tuple)) or not hidden:
             raise ValueError(f"hidden is {hidden!r}, expected the channels of each layer, such as (64, 64).")
         check_counts(past=past, horizon=horizon, channels=channels, size=size, patch=patch, kernel=kernel)
-        check_counts(features=features)
+        check_counts(features=features, reach=reach)
+        check_counts(0, layers=layers)
         check_flags(peephole=peephole, shared=shared)
         check_numbers(forget_bias=forget_bias)
         check_counts(**{f"hidden[{layer}]": count for layer, count in enumerate(hidden)})
@@ -189,7 +197,7 @@ class ConvLSTM(nn.Module):
         self.config = {
             "past": past, "horizon": horizon, "channels": channels, "size": size, "patch": patch,
             "features": features, "hidden": list(hidden), "kernel": kernel, "peephole": peephole,
-            "forget_bias": forget_bias, "shared": shared,
+            "forget_bias": forget_bias, "shared": shared, "layers": layers, "reach": reach,
         }  # fmt: skip
         self.past, self.horizon, self.channels, self.size, self.patch = past, horizon, channels, size, patch
         options = {"kernel": kernel, "peephole": peephole, "forget_bias": forget_bias}
@@ -200,10 +208,14 @@ class ConvLSTM(nn.Module):
         below[0] = 0  # the forecaster's first layer has no input
         cells = (ConvLSTMCell(i, h, **options) for i, h in zip(below, hidden, strict=True))
         self.forecaster = None if shared else nn.ModuleList(cells)
-        self.paint = nn.Sequential(
-            nn.Conv2d(sum(hidden), features, 1), nn.GELU(),
-            nn.Conv2d(features, depth, 3, padding=1), nn.PixelShuffle(patch),
-        )  # fmt: skip
+        if layers:
+            sizes = {"layers": layers, "reach": reach, "channels": channels, "patch": patch}
+            self.paint = MovingLayers(sum(hidden), features, **sizes)
+        else:
+            self.paint = nn.Sequential(
+                nn.Conv2d(sum(hidden), features, 1), nn.GELU(),
+                nn.Conv2d(features, depth, 3, padding=1), nn.PixelShuffle(patch),
+            )  # fmt: skip
 
     def matrices(self) -> dict[int, list[nn.Parameter]]:
         """What Muon trains: the filters of the gates, four matrices on top of each other."""
@@ -219,16 +231,33 @@ class ConvLSTM(nn.Module):
             states.append(state)
         return outputs, states
 
-    def forecast(self, states: list[State], horizon: int) -> tuple[Tensor, list[Tensor]]:
-        """Unroll the future from the states: frames ``(B, horizon, C, H, W)``, and H of every layer and step."""
+    def forecast(self, states: list[State], horizon: int, last: Tensor | None = None) -> tuple[Tensor, list[Tensor]]:
+        """Unroll the future from the states.
+
+        Args:
+            states: H and C of every layer after the past.
+            horizon: frames to paint.
+            last: the last frame seen, ``(B, C, H, W)``; only a model with moving layers needs it.
+
+        Returns:
+            frames ``(B, horizon, C, H, W)``, and H of every layer and step.
+
+        Raises:
+            ValueError: moving layers, and no last frame.
+        """
         x, outputs = None, []
         for cell, state in zip(self.forecaster or self.encoder, states, strict=True):
             x, _ = cell(x, state, horizon)  # (B, horizon, hidden, h, w)
             outputs.append(x)
         maps = torch.cat([_merge(h) for h in outputs], dim=1)  # (horizon·B, sum of hidden, h, w)
-        return _split(self.paint(maps), horizon), outputs  # (B, horizon, C, H, W)
+        if not self.config["layers"]:
+            return _split(self.paint(maps), horizon), outputs  # (B, horizon, C, H, W)
+        if last is None:
+            raise ValueError("last is None, expected the last frame seen, (B, C, H, W): this model moves it.")
+        seen = torch.cat([h for h, _ in states], dim=1)  # (B, sum of hidden, h, w)
+        return _split(self.paint(maps, last, seen), horizon), outputs
 
     def forward(self, past: Tensor) -> Tensor:
         """``(B, past, C, H, W)`` in [0, 1] to ``(B, horizon, C, H, W)``."""
         check_video(past, "past", frames=self.past, channels=self.channels, size=(self.size, self.size))
-        return self.forecast(self.encode(past)[1], self.horizon)[0]
+        return self.forecast(self.encode(past)[1], self.horizon, past[:, -1])[0]

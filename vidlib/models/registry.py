@@ -6,6 +6,8 @@ until :mod:`vidlib.recipes` has better ones. A model is an ``nn.Module`` with
 - ``past``, ``horizon`` and ``forward(past) -> future``, as :class:`vidlib.video.Model` says;
 - ``config``, a dictionary of its constructor's keyword arguments, all plain JSON values;
 - ``SMALLEST``, arguments that make it so small that a test takes a moment;
+- ``OF_THE_PAINTER``, optional: which numbers of ``config`` are of its ``paint`` alone: a training can start from
+  weights with another painter;
 - ``matrices()``, optional: what :class:`vidlib.muon.Muon` trains, see :func:`vidlib.training.muon_matrices`.
 """
 

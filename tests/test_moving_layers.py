@@ -1,0 +1,165 @@
+"""The painter that moves layers, against loops over pixels and against what it must never do."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from test_convlstm import build, video
+from vidlib.models.convlstm import ConvLSTM
+from vidlib.models.moving_layers import MovingLayers, slide
+
+MOVES = {"layers": 2, "reach": 2}
+
+
+def pure(side: int, down: int, right: int, size: tuple[int, int] = (6, 7)) -> torch.Tensor:
+    """Filters ``(1, 2, 1, side, H, W)`` that move everything by whole pixels."""
+    filters = torch.zeros(1, 2, 1, side, *size, dtype=torch.float64)
+    filters[:, 0, :, side // 2 - down] = 1  # a pixel that comes from above has moved down
+    filters[:, 1, :, side // 2 - right] = 1
+    return filters
+
+
+@pytest.mark.parametrize("down, right", [(0, 0), (2, 0), (-1, 0), (0, 3), (0, -2), (3, -1)])
+def test_pure_filters_move_whole_pixels_and_black_comes_in(down, right):
+    frame = torch.rand(1, 1, 6, 7, dtype=torch.float64)
+    moved = torch.zeros_like(frame)
+    for y in range(6):
+        for x in range(7):
+            if 0 <= y - down < 6 and 0 <= x - right < 7:
+                moved[0, 0, y, x] = frame[0, 0, y - down, x - right]
+    assert torch.equal(slide(frame, pure(7, down, right)), moved)
+
+
+def by_loops(layers: torch.Tensor, filters: torch.Tensor) -> torch.Tensor:
+    """Pixel by pixel: first along y, then along x."""
+    side, (height, width) = filters.shape[3], layers.shape[2:]
+    for axis in (0, 1):
+        moved = torch.zeros_like(layers)
+        for y in range(height):
+            for x in range(width):
+                for i in range(side):
+                    from_y, from_x = (y + i - side // 2, x) if axis == 0 else (y, x + i - side // 2)
+                    if 0 <= from_y < height and 0 <= from_x < width:
+                        moved[:, :, y, x] += filters[:, axis, :, i, y, x] * layers[:, :, from_y, from_x]
+        layers = moved
+    return layers
+
+
+def test_every_pixel_has_a_filter_of_its_own():
+    torch.manual_seed(0)
+    layers = torch.rand(2, 3, 5, 6, dtype=torch.float64)
+    filters = torch.rand(2, 2, 3, 3, 5, 6, dtype=torch.float64)
+    torch.testing.assert_close(slide(layers, filters), by_loops(layers, filters), rtol=1e-12, atol=1e-14)
+
+
+def some_painter(**changes) -> MovingLayers:
+    torch.manual_seed(0)
+    painter = MovingLayers(5, 6, **({"layers": 2, "reach": 1, "channels": 1, "patch": 2} | changes)).double()
+    with torch.no_grad():
+        for parameter in painter.parameters():
+            parameter.add_(torch.randn_like(parameter) * 0.3)
+    return painter
+
+
+def some_maps(frames: int) -> torch.Tensor:
+    """Hidden states of so many frames of two clips, on a map of 3×4."""
+    return torch.randn(2 * frames, 5, 3, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(frames))
+
+
+def test_the_painter_equals_a_loop_over_frames_and_layers():
+    painter, maps, seen = some_painter(), some_maps(3), some_maps(1)
+    last = torch.rand(2, 1, 6, 8, dtype=torch.float64)
+    with torch.no_grad():
+        flying = [last[:, 0] * torch.sigmoid(2 * painter.cut(seen))[:, k] for k in range(2)]
+        for t, painted in enumerate(painter(maps, last, seen).chunk(3)):
+            filters = painter.filters(maps[2 * t : 2 * t + 2])
+            flying = [by_loops(f[:, None], filters[:, :, k : k + 1])[:, 0] for k, f in enumerate(flying)]
+            one, other = flying
+            torch.testing.assert_close(painted[:, 0], one + other - one * other, rtol=1e-10, atol=1e-12)
+
+
+def test_filters_share_out_what_is_there_and_differ_from_place_to_place():
+    filters = some_painter().filters(some_maps(2))
+    assert filters.shape == (4, 2, 2, 3, 6, 8) and (filters > 0).all()
+    torch.testing.assert_close(filters.sum(3), torch.ones(4, 2, 2, 6, 8, dtype=torch.float64))
+    assert (filters.var((4, 5)) > 0).all()
+
+
+def test_a_fresh_painter_mostly_leaves_everything_where_it_is():
+    torch.manual_seed(0)
+    filters = MovingLayers(5, 6, layers=3, reach=4, channels=1, patch=4).filters(some_maps(1).float())
+    assert (filters.argmax(3) == 4).all()
+
+
+def test_light_stays_between_black_and_white():
+    painter, last = some_painter(), (torch.rand(2, 1, 6, 8, dtype=torch.float64) > 0.5).double()
+    painted = painter(some_maps(9), last, some_maps(1))
+    assert painted.shape == (18, 1, 6, 8) and painted.min() >= 0 and painted.max() <= 1
+    assert not painter(some_maps(9), torch.zeros_like(last), some_maps(1)).any()  # there is nothing to move
+
+
+def test_colours_move_together():
+    painter, last = some_painter(channels=3), torch.rand(2, 3, 6, 8, dtype=torch.float64)
+    gray = some_painter()
+    gray.load_state_dict(painter.state_dict())
+    together = painter(some_maps(4), last, some_maps(1))
+    for channel in range(3):
+        alone = gray(some_maps(4), last[:, channel : channel + 1], some_maps(1))
+        torch.testing.assert_close(together[:, channel : channel + 1], alone)
+
+
+@pytest.mark.parametrize("wrong", [{"layers": 0}, {"reach": 0}, {"patch": 0}, {"channels": 1.5}])
+def test_numbers_that_make_no_painter_are_one_sentence(wrong):
+    (name,) = wrong
+    with pytest.raises(ValueError, match=f"{name} is .*, expected a whole number of at least 1"):
+        some_painter(**wrong)
+
+
+# In a ConvLSTM ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_the_model_cuts_by_the_encoders_last_states_and_moves_by_the_forecasters(shared):
+    model, past = build(shared=shared, **MOVES), video()
+    _, states = model.encode(past)
+    frames, outputs = model.forecast(states, 3, past[:, -1])
+    seen = torch.cat([h for h, _ in states], 1)
+    maps = torch.cat([h.transpose(0, 1).flatten(0, 1) for h in outputs], 1)  # (T·B, states, h, w)
+    painted = model.paint(maps, past[:, -1], seen).unflatten(0, (3, 2)).transpose(0, 1)
+    torch.testing.assert_close(frames, painted)
+    assert torch.equal(model(past), frames)
+
+
+def test_its_states_are_those_of_the_plain_model():
+    moving, plain = build(**MOVES), build()
+    shared = {name: weight for name, weight in moving.state_dict().items() if not name.startswith("paint.")}
+    plain.load_state_dict(shared, strict=False)
+    states = [model.forecast(model.encode(video())[1], 3, video()[:, -1])[1] for model in (moving, plain)]
+    for of_moving, of_plain in zip(*states, strict=True):
+        torch.testing.assert_close(of_moving, of_plain)
+
+
+def test_gradient_reaches_every_parameter():
+    model = build(**MOVES)
+    model(video()).square().mean().backward()
+    assert [name for name, p in model.named_parameters() if p.grad is None or not p.grad.any()] == []
+
+
+def test_a_batch_is_a_loop_over_clips_and_a_longer_forecast_begins_with_the_shorter():
+    model, past = build(**MOVES), video(batch=3)
+    torch.testing.assert_close(model(past), torch.cat([model(clip[None]) for clip in past]), rtol=1e-10, atol=1e-12)
+    _, states = model.encode(past)
+    long = model.forecast(states, 7, past[:, -1])[0]
+    torch.testing.assert_close(long[:, :3], model(past), rtol=1e-12, atol=1e-14)
+
+
+def test_without_the_last_frame_there_is_nothing_to_move():
+    model, past = build(**MOVES), video()
+    _, states = model.encode(past)
+    with pytest.raises(ValueError, match=r"last is None, expected the last frame seen, \(B, C, H, W\)"):
+        model.forecast(states, 3)
+    with pytest.raises(ValueError, match="last has shape"):
+        model.forecast(states, 3, past[:, -2:])
+    with pytest.raises(ValueError, match="layers is -1, expected a whole number of at least 0"):
+        ConvLSTM(layers=-1)

@@ -1,0 +1,114 @@
+"""A painter that moves what it has seen: frames are the last frame, cut into layers that fly on.
+
+A painter that draws every frame from a small state must keep each digit's strokes in that state. This one keeps them in
+the last frame itself. It cuts the frame into *layers* (Wang & Adelson 1994), one for each thing that moves on its own,
+and moves every layer from frame to frame by *dynamic filters*, which it reads from the hidden states (De Brabandere et
+al. 2016, arXiv 1605.09673; Finn et al. 2016, arXiv 1605.07157). So a ConvLSTM has to know only where things go.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from torch import Tensor, nn
+
+from vidlib.checks import check_counts
+from vidlib.video import check_shape
+
+_STEEP = 2.0  # times what the convolutions say, so that filters and masks can soon be sharp
+_STILL = 2.0  # what it says of a filter's middle at first: a layer stays where it is, nearly
+
+
+def slide(layers: Tensor, filters: Tensor) -> Tensor:
+    """Move layers by a filter of their own at each pixel, first along the columns, then along the rows.
+
+    A filter says where a pixel comes from: 1 in its middle is *stays*, 1 before its middle is *comes from above*, or
+    from the left. What would come from outside of the frame is black.
+
+    Args:
+        layers: ``(B, K, H, W)``.
+        filters: ``(B, 2, K, side, H, W)`` with odd side, along y and along x.
+    """
+    reach = filters.shape[3] // 2
+    y, x = filters.movedim(3, -1).unbind(1)  # (B, K, H, W, side) each
+    layers = (F.pad(layers, (0, 0, reach, reach)).unfold(2, 2 * reach + 1, 1) * y).sum(-1)
+    return (F.pad(layers, (reach, reach)).unfold(3, 2 * reach + 1, 1) * x).sum(-1)
+
+
+class MovingLayers(nn.Module):
+    """From the hidden states and the last frame to future frames.
+
+    Args:
+        states: channels of the hidden states of all layers together.
+        features: channels between them and what is read.
+        layers: into how many layers the last frame is cut.
+        reach: pixels that a layer can move in one frame, each way.
+        channels: of a frame; a pixel's channels move together.
+        patch: side of a place of the map in pixels.
+    """
+
+    def __init__(self, states: int, features: int, *, layers: int, reach: int, channels: int, patch: int) -> None:
+        super().__init__()
+        check_counts(states=states, features=features, layers=layers, reach=reach, channels=channels, patch=patch)
+        self.layers, self.reach, self.channels, self.patch = layers, reach, channels, patch
+        side = 2 * reach + 1
+        self.cut = nn.Sequential(
+            nn.Conv2d(states, features, 1), nn.GELU(),
+            nn.Conv2d(features, layers * patch**2, 3, padding=1), nn.PixelShuffle(patch),
+        )  # fmt: skip
+        self.aim = nn.Sequential(
+            nn.Conv2d(states, features, 1), nn.GELU(), nn.Conv2d(features, 2 * layers * side, 3, padding=1)
+        )
+        with torch.no_grad():
+            self.aim[2].bias.zero_()
+            self.aim[2].bias.view(2 * layers, side)[:, reach] = _STILL
+
+    def cut_out(self, last: Tensor, seen: Tensor) -> Tensor:
+        """The layers of the last frame, ``(B, layers, C, H, W)``: the frame times a mask of 0 to 1 for each.
+
+        Args:
+            last: ``(B, C, H, W)``.
+            seen: the encoder's last hidden states, all layers side by side, ``(B, states, h, w)``.
+        """
+        return last[:, None] * torch.sigmoid(_STEEP * self.cut(seen))[:, :, None]
+
+    def filters(self, maps: Tensor) -> Tensor:
+        """Where the pixels of each layer come from, ``(B, 2, layers, side, H, W)``: along y and x, sums to 1.
+
+        Args:
+            maps: hidden states of one frame, ``(B, states, h, w)``.
+        """
+        logits = rearrange(self.aim(maps), "b (two k s) h w -> b two k s h w", two=2, k=self.layers)
+        chances = (_STEEP * logits).softmax(3)
+        # from places to pixels without seams
+        smooth = F.interpolate(chances.flatten(1, 3), scale_factor=self.patch, mode="bilinear")
+        return smooth.unflatten(1, chances.shape[1:4])
+
+    def fly(self, maps: Tensor, last: Tensor, seen: Tensor) -> Tensor:
+        """The layers in every future frame.
+
+        Args:
+            maps: the forecaster's hidden states, all layers side by side, ``(T·B, states, h, w)``, frame after frame.
+            last: the last frame seen, ``(B, C, H, W)``.
+            seen: the encoder's last hidden states, ``(B, states, h, w)``.
+
+        Returns:
+            ``(T·B, layers, C, H, W)``.
+        """
+        check_shape("last", last, len(seen), self.channels, "H", "W")
+        layers, flown = self.cut_out(last, seen).transpose(1, 2).flatten(0, 1), []  # (B·C, layers, H, W)
+        for filters in self.filters(maps).chunk(len(maps) // len(seen)):
+            layers = slide(layers, filters.repeat_interleave(self.channels, 0))
+            flown.append(layers)
+        return rearrange(torch.cat(flown), "(b c) k h w -> b k c h w", c=self.channels)
+
+    def forward(self, maps: Tensor, last: Tensor, seen: Tensor) -> Tensor:
+        """Future frames ``(T·B, C, H, W)``; arguments as of :meth:`fly`.
+
+        Where layers overlap, light l₁ and l₂ make 1 − (1 − l₁)(1 − l₂): never brighter than 1, and the brighter of the
+        two where one of them is black or white, as in Moving MNIST.
+        """
+        return 1 - math.prod((1 - self.fly(maps, last, seen)).unbind(1))
