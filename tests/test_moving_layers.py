@@ -55,7 +55,7 @@ def test_every_pixel_has_a_filter_of_its_own():
 
 def some_painter(**changes) -> MovingLayers:
     torch.manual_seed(0)
-    painter = MovingLayers(5, 6, **({"layers": 2, "reach": 1, "channels": 1, "patch": 2} | changes)).double()
+    painter = MovingLayers(5, 6, **({"layers": 2, "reach": 1, "channels": 1, "patch": 2} | changes)).double().eval()
     with torch.no_grad():
         for parameter in painter.parameters():
             parameter.add_(torch.randn_like(parameter) * 0.3)
@@ -67,46 +67,79 @@ def some_maps(frames: int) -> torch.Tensor:
     return torch.randn(2 * frames, 5, 3, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(frames))
 
 
+def some_frame(channels: int = 1) -> torch.Tensor:
+    return torch.rand(2, channels, 6, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+
+
+def in_loops(painter: MovingLayers, maps: torch.Tensor, last: torch.Tensor, seen: torch.Tensor, mask=None):
+    """Frame after frame and layer after layer; ``mask`` in the place of the painter's own."""
+    flying = [last[:, 0] * torch.sigmoid(2 * painter.cut(seen))[:, k] for k in range(2)]
+    for t in range(len(maps) // 2):
+        now = maps[2 * t : 2 * t + 2]
+        filters, shown = painter.filters(now)
+        shown = shown if mask is None else mask
+        flying = [by_loops(f[:, None], filters[:, :, k : k + 1])[:, 0] for k, f in enumerate(flying)]
+        one, other = flying
+        yield shown * (one + other - one * other)[:, None] + (1 - shown) * painter.draw(now)
+
+
 def test_the_painter_equals_a_loop_over_frames_and_layers():
-    painter, maps, seen = some_painter(), some_maps(3), some_maps(1)
-    last = torch.rand(2, 1, 6, 8, dtype=torch.float64)
+    painter, maps, last, seen = some_painter(), some_maps(3), some_frame(), some_maps(1)
     with torch.no_grad():
-        flying = [last[:, 0] * torch.sigmoid(2 * painter.cut(seen))[:, k] for k in range(2)]
-        for t, painted in enumerate(painter(maps, last, seen).chunk(3)):
-            filters = painter.filters(maps[2 * t : 2 * t + 2])
-            flying = [by_loops(f[:, None], filters[:, :, k : k + 1])[:, 0] for k, f in enumerate(flying)]
-            one, other = flying
-            torch.testing.assert_close(painted[:, 0], one + other - one * other, rtol=1e-10, atol=1e-12)
+        looped = torch.cat(list(in_loops(painter, maps, last, seen)))
+        torch.testing.assert_close(painter(maps, last, seen), looped, rtol=1e-10, atol=1e-12)
+
+
+def test_in_training_half_of_the_clips_are_not_drawn_at_all():
+    painter, maps, last, seen = some_painter(), some_maps(3), some_frame(), some_maps(1)
+    with torch.no_grad():
+        looped = {alone: torch.cat(list(in_loops(painter, maps, last, seen, alone))) for alone in (None, 1)}
+        mixed, moved = (frames.unflatten(0, (3, 2)) for frames in looped.values())  # (T, B, C, H, W)
+        torch.manual_seed(0)
+        painter.train()
+        kinds = []
+        for _ in range(200):
+            painted = painter(maps, last, seen).unflatten(0, (3, 2))
+            for clip in range(2):
+                is_moved = torch.allclose(painted[:, clip], moved[:, clip])
+                assert is_moved or torch.allclose(painted[:, clip], mixed[:, clip])
+                kinds.append(is_moved)
+    assert 0.4 < sum(kinds) / len(kinds) < 0.6
 
 
 def test_filters_share_out_what_is_there_and_differ_from_place_to_place():
-    filters = some_painter().filters(some_maps(2))
+    filters, shown = some_painter().filters(some_maps(2))
     assert filters.shape == (4, 2, 2, 3, 6, 8) and (filters > 0).all()
     torch.testing.assert_close(filters.sum(3), torch.ones(4, 2, 2, 6, 8, dtype=torch.float64))
     assert (filters.var((4, 5)) > 0).all()
+    assert shown.shape == (4, 1, 6, 8) and shown.min() > 0 and shown.max() < 1 and shown.var() > 0
 
 
-def test_a_fresh_painter_mostly_leaves_everything_where_it_is():
+def test_a_fresh_painter_mostly_leaves_everything_where_it_is_and_draws_half():
     torch.manual_seed(0)
-    filters = MovingLayers(5, 6, layers=3, reach=4, channels=1, patch=4).filters(some_maps(1).float())
+    fresh = MovingLayers(5, 6, layers=3, reach=4, channels=1, patch=4)
+    filters, shown = fresh.filters(0.1 * some_maps(1).float())
     assert (filters.argmax(3) == 4).all()
+    torch.testing.assert_close(shown, torch.full_like(shown, 0.5), rtol=0, atol=0.1)
 
 
-def test_light_stays_between_black_and_white():
-    painter, last = some_painter(), (torch.rand(2, 1, 6, 8, dtype=torch.float64) > 0.5).double()
-    painted = painter(some_maps(9), last, some_maps(1))
-    assert painted.shape == (18, 1, 6, 8) and painted.min() >= 0 and painted.max() <= 1
-    assert not painter(some_maps(9), torch.zeros_like(last), some_maps(1)).any()  # there is nothing to move
+def test_moved_light_stays_between_black_and_white():
+    painter, last = some_painter(), (some_frame() > 0.5).double()
+    filters, _ = painter.filters(some_maps(9))
+    layers = painter.fly(filters, last, some_maps(1))
+    assert layers.shape == (18, 2, 1, 6, 8) and layers.min() >= 0 and layers.max() <= 1 and layers.max() > 0
+    assert not painter.fly(filters, torch.zeros_like(last), some_maps(1)).any()  # there is nothing to move
 
 
 def test_colours_move_together():
-    painter, last = some_painter(channels=3), torch.rand(2, 3, 6, 8, dtype=torch.float64)
+    painter, last = some_painter(channels=3), some_frame(3)
     gray = some_painter()
-    gray.load_state_dict(painter.state_dict())
-    together = painter(some_maps(4), last, some_maps(1))
+    filters, seen = painter.filters(some_maps(4))[0], some_maps(1)
+    gray.cut.load_state_dict(painter.cut.state_dict())
+    together = painter.fly(filters, last, seen)
     for channel in range(3):
-        alone = gray(some_maps(4), last[:, channel : channel + 1], some_maps(1))
-        torch.testing.assert_close(together[:, channel : channel + 1], alone)
+        alone = gray.fly(filters, last[:, channel : channel + 1], seen)
+        torch.testing.assert_close(together[:, :, channel : channel + 1], alone)
 
 
 @pytest.mark.parametrize("wrong", [{"layers": 0}, {"reach": 0}, {"patch": 0}, {"channels": 1.5}])
@@ -121,7 +154,7 @@ def test_numbers_that_make_no_painter_are_one_sentence(wrong):
 
 @pytest.mark.parametrize("shared", [False, True])
 def test_the_model_cuts_by_the_encoders_last_states_and_moves_by_the_forecasters(shared):
-    model, past = build(shared=shared, **MOVES), video()
+    model, past = build(shared=shared, **MOVES).eval(), video()
     _, states = model.encode(past)
     frames, outputs = model.forecast(states, 3, past[:, -1])
     seen = torch.cat([h for h, _ in states], 1)
@@ -140,14 +173,16 @@ def test_its_states_are_those_of_the_plain_model():
         torch.testing.assert_close(of_moving, of_plain)
 
 
-def test_gradient_reaches_every_parameter():
-    model = build(**MOVES)
+@pytest.mark.parametrize("training", [False, True])
+def test_gradient_reaches_every_parameter(training):
+    model = build(**MOVES).train(training)
+    torch.manual_seed(0)  # in training this clip is drawn and that one is not
     model(video()).square().mean().backward()
     assert [name for name, p in model.named_parameters() if p.grad is None or not p.grad.any()] == []
 
 
 def test_a_batch_is_a_loop_over_clips_and_a_longer_forecast_begins_with_the_shorter():
-    model, past = build(**MOVES), video(batch=3)
+    model, past = build(**MOVES).eval(), video(batch=3)
     torch.testing.assert_close(model(past), torch.cat([model(clip[None]) for clip in past]), rtol=1e-10, atol=1e-12)
     _, states = model.encode(past)
     long = model.forecast(states, 7, past[:, -1])[0]

@@ -148,11 +148,24 @@ def test_a_training_becomes_a_shipped_model_that_says_how_it_came_to_be(tmp_path
         runs.publish_run(tmp_path, "tiny", folder=tmp_path / "shipped")
 
 
-def test_two_runs_of_a_recipe_give_the_same_bytes(tmp_path):
+@pytest.mark.parametrize("layers", [0, 2])
+def test_two_runs_of_a_recipe_give_the_same_bytes(tmp_path, layers):
     for folder in "ab":
-        runs.train(recipe("convlstm", "smoke", **TINY), tmp_path / folder, digits="builtin", progress=False)
+        chosen = recipe("convlstm", "smoke", layers=layers, **TINY)
+        runs.train(chosen, tmp_path / folder, digits="builtin", progress=False)
+        torch.rand(1)  # nothing may hang on the random state of the process
     a, b = (list(load_model(tmp_path / folder / "model.safetensors").parameters()) for folder in "ab")
     assert all(torch.equal(x, y) for x, y in zip(a, b, strict=True))
+
+
+def test_a_resumed_training_draws_at_random_what_an_uninterrupted_one_draws(tmp_path):
+    quiet, chosen = {"digits": "builtin", "progress": False}, TINY | {"layers": 2, "cooldown": 0.0}
+    runs.train(recipe("convlstm", "smoke", **chosen), tmp_path / "parts", **quiet)
+    torch.rand(1)
+    twice = recipe("convlstm", "smoke", **chosen | {"epochs": 2})
+    in_parts, _ = runs.train(twice, tmp_path / "parts", resume=True, **quiet)
+    at_once, _ = runs.train(twice, tmp_path / "whole", **quiet)
+    assert all(torch.equal(x, y) for x, y in zip(in_parts.parameters(), at_once.parameters(), strict=True))
 
 
 def test_a_model_of_impossible_numbers_is_one_sentence(tmp_path):

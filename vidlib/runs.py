@@ -121,20 +121,22 @@ def train(
         seed = recipe.seed if clips is None else None
         lineage = load_start(model, recipe.start, seed) if recipe.start else Lineage()
         facts = _facts(recipe, data, device) | {"before": dataclasses.asdict(lineage)}
-    history = fit(
-        model,
-        training,
-        validation,
-        out=out,
-        settings=recipe.settings(),
-        loss=loss,
-        device=device,
-        compile=recipe.compile and has_compiler(device),
-        resume=resume,
-        progress=progress,
-        on_epoch=on_epoch,
-        facts=facts,
-    )
+    with torch.random.fork_rng(devices=[]):  # what a model draws while it is trained follows from the seed
+        torch.manual_seed(recipe.seed)
+        history = fit(
+            model,
+            training,
+            validation,
+            out=out,
+            settings=recipe.settings(),
+            loss=loss,
+            device=device,
+            compile=recipe.compile and has_compiler(device),
+            resume=resume,
+            progress=progress,
+            on_epoch=on_epoch,
+            facts=facts,
+        )
     if PartialState().is_main_process:
         committed = read_checkpoint(out)  # where nothing was left to train, its facts have not changed
         run = Run(committed["facts"] if committed else facts, history, model)

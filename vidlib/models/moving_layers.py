@@ -1,9 +1,10 @@
-"""A painter that moves what it has seen: frames are the last frame, cut into layers that fly on.
+"""A painter that moves what it has seen: future frames are the last frame, cut into layers that fly on.
 
-A painter that draws every frame from a small state must keep each digit's strokes in that state. This one keeps them in
-the last frame itself. It cuts the frame into *layers* (Wang & Adelson 1994), one for each thing that moves on its own,
-and moves every layer from frame to frame by *dynamic filters*, which it reads from the hidden states (De Brabandere et
-al. 2016, arXiv 1605.09673; Finn et al. 2016, arXiv 1605.07157). So a ConvLSTM has to know only where things go.
+A painter that draws every frame from a small state must keep each digit's strokes in that state. This one finds them in
+the last frame. It cuts the frame into *layers* (Wang & Adelson 1994), one for each thing that moves on its own, and
+moves every layer from frame to frame by *dynamic filters*, which it reads from the hidden states (De Brabandere et al.
+2016, arXiv 1605.09673). So the states have to say only where things go. Where they can't, the frame is drawn after all,
+and a mask says how much of both is shown (Finn et al. 2016, arXiv 1605.07157).
 """
 
 from __future__ import annotations
@@ -18,6 +19,9 @@ from torch import Tensor, nn
 from vidlib.checks import check_counts
 from vidlib.video import check_shape
 
+# Share of the training clips in which only moved layers are shown. Drawing is learned sooner; without this the mask soon
+# shows nothing else, and the layers never learn. After stochastic depth (Huang et al. 2016, arXiv 1603.09382).
+_ALONE = 0.5
 _STEEP = 2.0  # times what the convolutions say, so that filters and masks can soon be sharp
 _STILL = 2.0  # what it says of a filter's middle at first: a layer stays where it is, nearly
 
@@ -55,16 +59,12 @@ class MovingLayers(nn.Module):
         check_counts(states=states, features=features, layers=layers, reach=reach, channels=channels, patch=patch)
         self.layers, self.reach, self.channels, self.patch = layers, reach, channels, patch
         side = 2 * reach + 1
-        self.cut = nn.Sequential(
-            nn.Conv2d(states, features, 1), nn.GELU(),
-            nn.Conv2d(features, layers * patch**2, 3, padding=1), nn.PixelShuffle(patch),
-        )  # fmt: skip
-        self.aim = nn.Sequential(
-            nn.Conv2d(states, features, 1), nn.GELU(), nn.Conv2d(features, 2 * layers * side, 3, padding=1)
-        )
+        self.cut = _reader(states, features, layers * patch**2, nn.PixelShuffle(patch))
+        self.aim = _reader(states, features, 2 * layers * side + 1)
+        self.draw = _reader(states, features, channels * patch**2, nn.PixelShuffle(patch))
         with torch.no_grad():
             self.aim[2].bias.zero_()
-            self.aim[2].bias.view(2 * layers, side)[:, reach] = _STILL
+            self.aim[2].bias[:-1].view(2 * layers, side)[:, reach] = _STILL
 
     def cut_out(self, last: Tensor, seen: Tensor) -> Tensor:
         """The layers of the last frame, ``(B, layers, C, H, W)``: the frame times a mask of 0 to 1 for each.
@@ -75,40 +75,61 @@ class MovingLayers(nn.Module):
         """
         return last[:, None] * torch.sigmoid(_STEEP * self.cut(seen))[:, :, None]
 
-    def filters(self, maps: Tensor) -> Tensor:
-        """Where the pixels of each layer come from, ``(B, 2, layers, side, H, W)``: along y and x, sums to 1.
+    def filters(self, maps: Tensor) -> tuple[Tensor, Tensor]:
+        """Where the light of each layer comes from, and how much of it is shown.
 
         Args:
-            maps: hidden states of one frame, ``(B, states, h, w)``.
-        """
-        logits = rearrange(self.aim(maps), "b (two k s) h w -> b two k s h w", two=2, k=self.layers)
-        chances = (_STEEP * logits).softmax(3)
-        # from places to pixels without seams
-        smooth = F.interpolate(chances.flatten(1, 3), scale_factor=self.patch, mode="bilinear")
-        return smooth.unflatten(1, chances.shape[1:4])
-
-    def fly(self, maps: Tensor, last: Tensor, seen: Tensor) -> Tensor:
-        """The layers in every future frame.
-
-        Args:
-            maps: the forecaster's hidden states, all layers side by side, ``(T·B, states, h, w)``, frame after frame.
-            last: the last frame seen, ``(B, C, H, W)``.
-            seen: the encoder's last hidden states, ``(B, states, h, w)``.
+            maps: hidden states, ``(B, states, h, w)``.
 
         Returns:
-            ``(T·B, layers, C, H, W)``.
+            Filters along y and x, ``(B, 2, layers, side, H, W)``, each with the sum 1; and the mask of the layers,
+            ``(B, 1, H, W)``: 1 shows the layers alone, 0 what is drawn.
+        """
+        logits, shown = (_STEEP * self.aim(maps)).split([2 * self.layers * (2 * self.reach + 1), 1], dim=1)
+        chances = rearrange(logits, "b (two k s) h w -> b two k s h w", two=2, k=self.layers).softmax(3)
+        shares = torch.cat([chances.flatten(1, 3), shown.sigmoid()], dim=1)
+        # from places to pixels without seams
+        smooth = F.interpolate(shares, scale_factor=self.patch, mode="bilinear")
+        return smooth[:, :-1].unflatten(1, chances.shape[1:4]), smooth[:, -1:]
+
+    def fly(self, filters: Tensor, last: Tensor, seen: Tensor) -> Tensor:
+        """The layers in every future frame, ``(T·B, layers, C, H, W)``.
+
+        Args:
+            filters: of T frames, ``(T·B, 2, layers, side, H, W)``.
+            last: the last frame seen, ``(B, C, H, W)``.
+            seen: the encoder's last hidden states, ``(B, states, h, w)``.
         """
         check_shape("last", last, len(seen), self.channels, "H", "W")
         layers, flown = self.cut_out(last, seen).transpose(1, 2).flatten(0, 1), []  # (B·C, layers, H, W)
-        for filters in self.filters(maps).chunk(len(maps) // len(seen)):
-            layers = slide(layers, filters.repeat_interleave(self.channels, 0))
+        for step in filters.chunk(len(filters) // len(seen)):
+            layers = slide(layers, step.repeat_interleave(self.channels, 0))
             flown.append(layers)
         return rearrange(torch.cat(flown), "(b c) k h w -> b k c h w", c=self.channels)
 
     def forward(self, maps: Tensor, last: Tensor, seen: Tensor) -> Tensor:
-        """Future frames ``(T·B, C, H, W)``; arguments as of :meth:`fly`.
+        """Paint the future.
 
         Where layers overlap, light l₁ and l₂ make 1 − (1 − l₁)(1 − l₂): never brighter than 1, and the brighter of the
         two where one of them is black or white, as in Moving MNIST.
+
+        Args:
+            maps: the forecaster's hidden states, all layers side by side, ``(T·B, states, h, w)``, frame after frame.
+            last, seen: see :meth:`fly`.
+
+        Returns:
+            ``(T·B, C, H, W)``.
         """
-        return 1 - math.prod((1 - self.fly(maps, last, seen)).unbind(1))
+        filters, shown = self.filters(maps)
+        moved = 1 - math.prod((1 - self.fly(filters, last, seen)).unbind(1))
+        if self.training:
+            alone = torch.rand(len(seen), 1, 1, 1, device=maps.device) < _ALONE
+            shown = torch.where(alone.repeat(len(maps) // len(seen), 1, 1, 1), 1, shown)
+        return shown * moved + (1 - shown) * self.draw(maps)
+
+
+def _reader(states: int, features: int, out: int, *last: nn.Module) -> nn.Sequential:
+    """Two convolutions from hidden states to what is read from them."""
+    return nn.Sequential(
+        nn.Conv2d(states, features, 1), nn.GELU(), nn.Conv2d(features, out, 3, padding=1), *last
+    )  # fmt: skip
