@@ -22,6 +22,7 @@ from PIL import Image
 from torch import nn
 
 import badges
+from vidlib.backbones import load_digit_network
 from vidlib.flights import corner_chances, expected_frames, flights
 from vidlib.iterative import rollout
 from vidlib.lab.cases import FOLDER, for_the_front_end, presets, read_case
@@ -559,7 +560,10 @@ def test_the_page_predicts_what_the_package_predicts(real, page_folder):
     visit = real(presets()["head-on"]["case"])
     size = sum(file.stat().st_size for file in (*page_folder.glob("models/*.onnx"), *page_folder.glob("ort/*.wasm")))
     assert f"{size / 1e6:.0f} MB" in visit.page.get_by_role("button", name="Load the models").inner_text()
-    assert sum(file.stat().st_size for file in page_folder.glob("models/*.onnx")) < 11e6  # half of float32
+    shipped = [*map(load_pretrained, MODELS), load_digit_network()]
+    weights = sum(weight.numel() for model in shipped for weight in model.parameters())
+    sizes = sum(file.stat().st_size for file in page_folder.glob("models/*.onnx"))
+    assert sizes < 2.2 * weights  # bytes: half of float32, and the graph
     load(visit)
     for text in (presets()["head-on"]["case"], presets()["three"]["case"] + "&horizon=12&chunk=6"):
         visit.read(f"lab.load({json.dumps(text)})")

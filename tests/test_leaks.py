@@ -1,10 +1,13 @@
 """The leak hunt: which of the five see the future, and that training and scoring hand no model a frame of it."""
 
+import copy
+
 import pytest
 import torch
 
 from vidlib import MovingMNIST, load_pretrained, metrics, training
 from vidlib.exercises import leaks
+from vidlib.models.convlstm import ConvLSTM
 from vidlib.models.registry import MODELS
 from vidlib.video import to_float
 
@@ -56,14 +59,23 @@ def test_no_model_of_the_course_is_handed_the_future(door, name, clip):
     assert not leaks.leak_hunt(door(small(name)), clip, 10).any()
 
 
+@pytest.mark.parametrize("door", [leaks.as_trained, leaks.as_scored])
+def test_a_model_that_draws_at_random_in_training_is_not_taken_for_a_leak(door, clip):
+    model = ConvLSTM(**ConvLSTM.SMALLEST, layers=2)
+    assert not torch.equal(model(clip[:, :10].repeat(8, 1, 1, 1, 1)), model(clip[:, :10].repeat(8, 1, 1, 1, 1)))
+    assert not leaks.leak_hunt(door(model), clip, 10).any()
+
+
 @pytest.mark.parametrize("name", ["convlstm", "video-transformer"])
 def test_the_door_gives_what_the_shipped_model_says(name, clip):
     model = load_pretrained(name)
     before = {key: value.clone() for key, value in model.state_dict().items()}
-    with torch.no_grad():
+    with torch.no_grad(), torch.random.fork_rng(devices=[]):
         said = model(clip[:, :10])
+        torch.manual_seed(0)
+        in_training = copy.deepcopy(model).train()(clip[:, :10])
     torch.testing.assert_close(leaks.as_scored(model)(clip), said)
-    torch.testing.assert_close(leaks.as_trained(model)(clip), said, atol=0.05, rtol=0.05)  # it may be in bf16
+    torch.testing.assert_close(leaks.as_trained(model)(clip), in_training, atol=0.05, rtol=0.05)  # it may be in bf16
     assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
 
 

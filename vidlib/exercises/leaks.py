@@ -137,7 +137,8 @@ def leak_hunt(predict: Callable, clip: Tensor, past: int) -> Tensor:
 def as_trained(model: nn.Module) -> Callable[[Tensor], Tensor]:
     """The door of :func:`vidlib.training.fit`: a whole clip goes in, out comes what the loss of its first step gets.
 
-    The model itself is left as it is. ``clip (1, T, C, H, W)`` holds multiples of 1/255, as stored clips do.
+    The model itself is left as it is. ``clip (1, T, C, H, W)`` holds multiples of 1/255, as stored clips do. What a model
+    draws at random in training is drawn alike in every call: else each call would seem to see another clip.
     """
 
     def predict(clip: Tensor) -> Tensor:
@@ -146,7 +147,8 @@ def as_trained(model: nn.Module) -> Callable[[Tensor], Tensor]:
 
         stored = (clip * 255).round().byte()
         numbers = {"epochs": 1, "batch_size": 1, "optimizer": "adamw", "loss": loss, "progress": False}
-        with tempfile.TemporaryDirectory() as folder:
+        with tempfile.TemporaryDirectory() as folder, torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
             try:
                 fit(copy.deepcopy(model), stored, stored, out=folder, **numbers)
             except _Compared as compared:
