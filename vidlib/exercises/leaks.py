@@ -137,8 +137,8 @@ def leak_hunt(predict: Callable, clip: Tensor, past: int) -> Tensor:
 def as_trained(model: nn.Module) -> Callable[[Tensor], Tensor]:
     """The door of :func:`vidlib.training.fit`: a whole clip goes in, out comes what the loss of its first step gets.
 
-    The model itself is left as it is. ``clip (1, T, C, H, W)`` holds multiples of 1/255, as stored clips do. What a model
-    draws at random in training is drawn alike in every call: else each call would seem to see another clip.
+    The model itself is left as it is. ``clip (1, T, C, H, W)`` holds multiples of 1/255, as stored clips do. What a
+    model draws at random in training is drawn alike in every call: else each call would seem to see another clip.
     """
 
     def predict(clip: Tensor) -> Tensor:
