@@ -19,8 +19,8 @@ from torch import Tensor, nn
 from vidlib.checks import check_counts
 from vidlib.video import check_shape
 
-# Share of the training clips in which only moved layers are shown. Drawing is learned sooner: without this the mask soon
-# hides the layers, and they learn little. After stochastic depth (Huang et al. 2016, arXiv 1603.09382).
+# Share of the training clips in which only moved layers are shown. Drawing is learned sooner: without this the mask
+# would soon hide the layers, which then learn little. After stochastic depth (Huang et al. 2016, arXiv 1603.09382).
 _ALONE = 0.5
 _STEEP = 2.0  # times what the convolutions say, so that filters and masks can soon be sharp
 _STILL = 2.0  # what it says of a filter's middle at first: a layer stays where it is, nearly
