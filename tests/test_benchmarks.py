@@ -230,22 +230,45 @@ def test_a_table_survives_a_terminal_without_arrows(encoding):
     assert b"| MSE ? | MAE ? |" in run.stdout
 
 
+def a_page(folder: Path) -> Path:
+    page = folder / "page.md"
+    blocks = ("\n".join((bench.marks(name)[0], f"old {name}", bench.marks(name)[1])) for name in bench.BENCHES)
+    page.write_text("before\n" + "\nbetween\n".join(blocks) + "\nafter\n", encoding="utf-8")
+    return page
+
+
 def test_what_was_measured_is_shown_as_it_comes_and_written_at_the_end(tmp_path, monkeypatch, capsys):
-    page = tmp_path / "page.md"
-    page.write_text(f"before\n{bench.START}\nold\n{bench.END}\nafter\n", encoding="utf-8")
-    for part in (bench.data_speed, bench.training_speed, bench.notebook_cost):
-        monkeypatch.setattr(part, "main", lambda title=part.TITLE: print(f"figures of {title}"))
+    page = a_page(tmp_path)
+    for name, part in bench.BENCHES.items():
+        monkeypatch.setattr(part, "main", lambda name=name: print(f"figures of {name}"))
     bench.main(page)
-    shown = capsys.readouterr().out.strip()
-    assert shown.count("figures of") == 3
-    assert page.read_text(encoding="utf-8") == f"before\n{bench.START}\n{shown}\n{bench.END}\nafter\n"
+    shown, text = capsys.readouterr().out, page.read_text(encoding="utf-8")
+    assert "old" not in text and text.startswith("before\n") and text.endswith("\nafter\n")
+    for name, part in bench.BENCHES.items():
+        start, end = bench.marks(name)
+        block = text.partition(start)[2].partition(end)[0].strip()
+        assert block in shown and block.startswith(f"**{part.TITLE}**\n\nMeasured on ")
+        assert block.endswith(f"units for bf16.\n\nfigures of {name}")
 
 
-def test_a_page_without_marks_is_named_before_anything_is_measured(tmp_path, monkeypatch):
+def test_one_table_is_measured_again_and_the_others_stay(tmp_path, monkeypatch):
+    page = a_page(tmp_path)
+    monkeypatch.setattr(bench.training_speed, "main", lambda: print("new figures"))
+    for part in (bench.data_speed, bench.notebook_cost):
+        monkeypatch.setattr(part, "main", lambda: pytest.fail("measured for nothing"))
+    bench.main(page, ["training_speed"])
+    text = page.read_text(encoding="utf-8")
+    assert "new figures" in text and "old data_speed" in text and "old notebook_cost" in text
+    assert "old training_speed" not in text
+
+
+def test_what_can_not_be_measured_or_written_is_named_before_anything_is_measured(tmp_path, monkeypatch):
     (tmp_path / "page.md").write_text("no marks", encoding="utf-8")
     monkeypatch.setattr(bench.data_speed, "main", lambda: pytest.fail("measured for nothing"))
     with pytest.raises(ValueError, match="has no lines"):
         bench.main(tmp_path / "page.md")
+    with pytest.raises(ValueError, match="benchmark is 'speed', did you mean 'data_speed'"):
+        bench.main(None, ["data_speed", "speed"])
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows does not tell the peak of a child")
