@@ -252,6 +252,15 @@ def test_a_run_that_moves_to_another_machine_names_both(tmp_path, monkeypatch):
     assert facts["precision"] == "float32; then bfloat16 products"
 
 
+def test_a_run_that_became_longer_names_the_command_that_trains_as_long(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "__main__", SimpleNamespace(__spec__=SimpleNamespace(name="vidlib.__main__")))
+    for epochs, word, kept in ((1, "first", "first"), (2, "longer", "longer"), (2, "again", "longer")):
+        monkeypatch.setattr(sys, "argv", ["vidlib", "train", word])
+        chosen = recipe("convlstm", "smoke", **TINY | {"epochs": epochs})
+        runs.train(chosen, tmp_path, digits="builtin", progress=False, resume=True)
+        assert runs.read_run(tmp_path).facts["command"] == f"python -m vidlib train {kept}"
+
+
 @pytest.mark.parametrize("shipped", [False, True])
 def test_a_card_names_every_machine_that_its_weights_were_trained_on(tmp_path, monkeypatch, shipped):
     quiet = {"digits": "builtin", "progress": False}

@@ -354,4 +354,6 @@ def _went_on(
     """The facts of a resumed run: those it began with, how long it shall be now, and both machines."""
     now = _facts(recipe, data, device)
     begun = {**now, "before": dataclasses.asdict(Lineage()), **was}
+    if begun["recipe"]["epochs"] != recipe.epochs:  # the command that it began with would train for another time
+        begun["command"] = now["command"]
     return begun | _both_machines(begun, now) | {"recipe": begun["recipe"] | {"epochs": recipe.epochs}}
