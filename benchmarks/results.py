@@ -38,7 +38,7 @@ def _table(test: str, cards: dict[str, dict]) -> str:
     floor = json.loads(FLOOR.read_text(encoding="utf-8"))["ideal-observer"]
     if floor["data"] == test:  # what nobody could know of these clips
         baselines["ideal-observer"] = floor["overall"]
-    known = set.intersection(*map(set, scores.values()))  # a column compares all models, or stands on their cards alone
+    known = set.intersection(*map(set, scores.values()))  # what only some have stands on their cards
     columns = {key: (SHORT.get(key, title), digits) for key, (title, digits) in TITLES.items() if key in known}
     lines = [f"| model | {' | '.join(title for title, _ in columns.values())} |", "| --- " * (1 + len(columns)) + "|"]
     for name, metrics in (scores | baselines).items():

@@ -159,14 +159,15 @@ def test_tables_go_between_the_marks_of_a_page_and_nowhere_else(tmp_path):
         results.write(page, "new", "<!-- c -->", "<!-- b -->")
 
 
-def test_a_table_of_results_has_a_column_per_metric_and_no_test_clips_are_mixed(monkeypatch, tmp_path):
+def test_a_table_of_results_has_the_columns_of_all_its_models_and_no_test_clips_are_mixed(monkeypatch, tmp_path):
     def card(test: str, **more: float) -> dict:
         figures = {"mse": 60.125, "mae": 170.0, "sharpness": 0.61251}
         told = {"parameters": 1234, "clips_seen": 56789, "hardware": "a CPU", "duration": "an hour"}
         scores = {"model": figures | more, "copy-last": figures, "all-black": figures}
         return told | {"test": test, "metrics": scores, "weights_sha256": "0123456789abcdef", "scored_with": "score"}
 
-    cards = {"one": card("these clips"), "two": card("other clips"), "three": card("these clips", lpips=0.25)}
+    cards = {"one": card("these clips", lpips=0.5), "two": card("other clips")}
+    cards |= {"three": card("these clips", lpips=0.25, psnr=20.0)}
     monkeypatch.setattr(results, "pretrained_names", lambda: list(cards))
     monkeypatch.setattr(results, "model_card", cards.get)
     floor = {"ideal-observer": {"overall": {"mse": 8.25, "sharpness": 0.9, "identity": 0.8}, "data": "these clips"}}
@@ -174,7 +175,7 @@ def test_a_table_of_results_has_a_column_per_metric_and_no_test_clips_are_mixed(
     monkeypatch.setattr(results, "FLOOR", tmp_path / "floor.json")
     first, second = results.table().split("\n\n| model")
     assert first.splitlines()[0] == "| model | MSE ↓ | MAE ↓ | LPIPS ↓ | sharpness |"
-    assert "| one | 60.12 | 170.00 | – | 0.613 |" in first
+    assert "| one | 60.12 | 170.00 | 0.5000 | 0.613 |" in first
     assert "| three | 60.12 | 170.00 | 0.2500 | 0.613 |" in first
     assert "| copy-last | 60.12 |" in first and "| all-black | 60.12 |" in first
     assert "| ideal-observer | 8.25 | – | – | 0.900 |" in first and "ideal" not in second
