@@ -8,6 +8,7 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 
 import matplotlib
 import pytest
+import setuptools  # noqa: F401  torch's compiler imports it, which fails in a process where a test has imported pip first
 import torch
 
 matplotlib.use("Agg")
