@@ -277,9 +277,7 @@ def load_start(model: nn.Module, start: str, seed: int | None) -> Lineage:
         raise ValueError(f"{start} has seen the clips of seed {seed} already: choose another seed for fresh ones.")
     found = trained.state_dict()
     if differ:  # a painter of another kind begins anew, on the states that were learned for the old one
-        found = {k: v for k, v in found.items() if not k.startswith("paint.")} | {
-            k: v for k, v in model.state_dict().items() if k.startswith("paint.")
-        }
+        found = model.state_dict() | {k: v for k, v in found.items() if not k.startswith("paint.")}
     model.load_state_dict(found)
     return before
 

@@ -13,7 +13,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from vidlib.checks import check_counts, check_flags, check_numbers, kind_of
-from vidlib.models.moving_layers import MovingLayers
+from vidlib.models.moving_layers import MovingLayers, painter
 from vidlib.video import check_shape, check_video
 
 State = tuple[Tensor, Tensor]  # hidden state H and memory cell C, each (B, hidden, h, w)
@@ -212,10 +212,7 @@ class ConvLSTM(nn.Module):
             sizes = {"layers": layers, "reach": reach, "channels": channels, "patch": patch}
             self.paint = MovingLayers(sum(hidden), features, **sizes)
         else:
-            self.paint = nn.Sequential(
-                nn.Conv2d(sum(hidden), features, 1), nn.GELU(),
-                nn.Conv2d(features, depth, 3, padding=1), nn.PixelShuffle(patch),
-            )  # fmt: skip
+            self.paint = painter(sum(hidden), features, depth, nn.PixelShuffle(patch))
 
     def matrices(self) -> dict[int, list[nn.Parameter]]:
         """What Muon trains: the filters of the gates, four matrices on top of each other."""

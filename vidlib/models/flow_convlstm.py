@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from vidlib.checks import check_counts, check_numbers, kind_of
 from vidlib.models.convlstm import ConvLSTMCell
+from vidlib.models.moving_layers import painter
 from vidlib.video import check_shape, check_video
 
 State = tuple[Tensor, Tensor]  # H and C, each (B, V, hidden, h, w): one copy for each velocity
@@ -178,10 +179,7 @@ class FlowConvLSTM(nn.Module):
             FlowConvLSTMCell(below, here, kernel, reach=reach, forget_bias=forget_bias)
             for below, here in zip((features, *hidden), hidden, strict=False)
         )
-        self.paint = nn.Sequential(
-            nn.Conv2d(sum(hidden), features, 1), nn.GELU(),
-            nn.Conv2d(features, depth, 3, padding=1), nn.PixelShuffle(patch),
-        )  # fmt: skip
+        self.paint = painter(sum(hidden), features, depth, nn.PixelShuffle(patch))
 
     def matrices(self) -> dict[int, list[nn.Parameter]]:
         """What Muon trains: the filters of the gates, four matrices on top of each other."""

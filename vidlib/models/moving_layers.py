@@ -42,6 +42,11 @@ def slide(layers: Tensor, filters: Tensor) -> Tensor:
     return (F.pad(layers, (reach, reach)).unfold(3, 2 * reach + 1, 1) * x).sum(-1)
 
 
+def painter(states: int, features: int, out: int, *last: nn.Module) -> nn.Sequential:
+    """Two convolutions over hidden states, from which a frame is painted or something else is read."""
+    return nn.Sequential(nn.Conv2d(states, features, 1), nn.GELU(), nn.Conv2d(features, out, 3, padding=1), *last)
+
+
 class MovingLayers(nn.Module):
     """From the hidden states and the last frame to future frames.
 
@@ -59,9 +64,9 @@ class MovingLayers(nn.Module):
         check_counts(states=states, features=features, layers=layers, reach=reach, channels=channels, patch=patch)
         self.layers, self.reach, self.channels, self.patch = layers, reach, channels, patch
         side = 2 * reach + 1
-        self.cut = _reader(states, features, layers * patch**2, nn.PixelShuffle(patch))
-        self.aim = _reader(states, features, 2 * layers * side + 1)
-        self.draw = _reader(states, features, channels * patch**2, nn.PixelShuffle(patch))
+        self.cut = painter(states, features, layers * patch**2, nn.PixelShuffle(patch))
+        self.aim = painter(states, features, 2 * layers * side + 1)
+        self.draw = painter(states, features, channels * patch**2, nn.PixelShuffle(patch))
         with torch.no_grad():
             self.aim[2].bias.zero_()
             self.aim[2].bias[:-1].view(2 * layers, side)[:, reach] = _STILL
@@ -126,10 +131,3 @@ class MovingLayers(nn.Module):
             alone = torch.rand(len(seen), 1, 1, 1, device=maps.device) < _ALONE
             shown = torch.where(alone.repeat(len(maps) // len(seen), 1, 1, 1), 1, shown)
         return shown * moved + (1 - shown) * self.draw(maps)
-
-
-def _reader(states: int, features: int, out: int, *last: nn.Module) -> nn.Sequential:
-    """Two convolutions from hidden states to what is read from them."""
-    return nn.Sequential(
-        nn.Conv2d(states, features, 1), nn.GELU(), nn.Conv2d(features, out, 3, padding=1), *last
-    )  # fmt: skip
