@@ -127,7 +127,7 @@ DOORS: dict[str, tuple[Callable, dict[str, Any], dict[str, tuple]]] = {
         {**SMALL, "features": 4, "hidden": [4]},
         MODEL_KINDS
         | {"features": COUNT, "kernel": (*COUNT, 2), "peephole": FLAG, "forget_bias": NUMBER, "shared": FLAG}
-        | {"layers": COUNT_FROM_0, "reach": COUNT}
+        | {"layers": COUNT_FROM_0, "reach": COUNT, "alone": SHARE}
         | {
             "hidden": (None, 3, "ab", [], (), [0], [1.5], [True], ["a"], [None], [NAN], [-1], {4: 4}, torch.tensor([4]))
         },

@@ -331,6 +331,16 @@ def test_a_start_with_another_painter_keeps_all_but_the_painter(tmp_path):
     assert again.config["reach"] == 4
 
 
+def test_a_start_whose_painter_is_only_trained_otherwise_keeps_it(tmp_path):
+    quiet = {"digits": "builtin", "progress": False}
+    first, _ = runs.train(recipe("convlstm", "smoke", layers=2), tmp_path / "first", **quiet)
+    second = recipe("convlstm", "smoke", layers=2, alone=0.0, start=str(tmp_path / "first"), lr=1e-12, seed=1)
+    again, _ = runs.train(second, tmp_path / "second", **quiet)
+    assert again.config == first.config | {"alone": 0.0}
+    for name, value in again.state_dict().items():
+        torch.testing.assert_close(value, first.state_dict()[name], rtol=0, atol=1e-7)
+
+
 def test_a_start_of_another_shape_is_one_sentence(tmp_path):
     first = recipes.recipe("convlstm", "smoke", epochs=1)
     runs.train(first, tmp_path / "first", digits="builtin", progress=False)

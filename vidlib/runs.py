@@ -276,7 +276,8 @@ def load_start(model: nn.Module, start: str, seed: int | None) -> Lineage:
     if seed in before.seeds:
         raise ValueError(f"{start} has seen the clips of seed {seed} already: choose another seed for fresh ones.")
     found = trained.state_dict()
-    if differ:  # a painter of another kind begins anew, on the states that were learned for the old one
+    if first_mismatch(model.state_dict(), found):
+        # a painter of another kind begins anew, on the states that were learned for the old one
         found = model.state_dict() | {k: v for k, v in found.items() if not k.startswith("paint.")}
     model.load_state_dict(found)
     return before

@@ -158,12 +158,13 @@ class ConvLSTM(nn.Module):
         layers: 0 paints each frame from the hidden states alone. From 1 on, frames are not painted but moved: the last
             frame is cut into so many layers, see :class:`vidlib.models.moving_layers.MovingLayers`.
         reach: pixels that such a layer can move in one frame, each way.
+        alone: share of the training clips in which layers are shown without what is drawn.
 
     Raises:
         ValueError: numbers that do not fit together; in ``forward``, a wrong shape, dtype or range.
     """
 
-    OF_THE_PAINTER = ("layers", "reach")
+    OF_THE_PAINTER = ("layers", "reach", "alone")
     SMALLEST = {"features": 8, "hidden": [8, 8], "kernel": 3}
 
     def __init__(
@@ -182,6 +183,7 @@ class ConvLSTM(nn.Module):
         shared: bool = False,
         layers: int = 0,
         reach: int = 4,
+        alone: float = 0.5,
     ) -> None:
         super().__init__()
         if not isinstance(hidden, (list, tuple)) or not hidden:
@@ -191,13 +193,14 @@ class ConvLSTM(nn.Module):
         check_counts(0, layers=layers)
         check_flags(peephole=peephole, shared=shared)
         check_numbers(forget_bias=forget_bias)
+        check_numbers(0, 1, alone=alone)
         check_counts(**{f"hidden[{layer}]": count for layer, count in enumerate(hidden)})
         if size % patch:
             raise ValueError(f"size is {size}, expected a multiple of patch, which is {patch}.")
         self.config = {
             "past": past, "horizon": horizon, "channels": channels, "size": size, "patch": patch,
             "features": features, "hidden": list(hidden), "kernel": kernel, "peephole": peephole,
-            "forget_bias": forget_bias, "shared": shared, "layers": layers, "reach": reach,
+            "forget_bias": forget_bias, "shared": shared, "layers": layers, "reach": reach, "alone": alone,
         }  # fmt: skip
         self.past, self.horizon, self.channels, self.size, self.patch = past, horizon, channels, size, patch
         options = {"kernel": kernel, "peephole": peephole, "forget_bias": forget_bias}
@@ -209,7 +212,7 @@ class ConvLSTM(nn.Module):
         cells = (ConvLSTMCell(i, h, **options) for i, h in zip(below, hidden, strict=True))
         self.forecaster = None if shared else nn.ModuleList(cells)
         if layers:
-            sizes = {"layers": layers, "reach": reach, "channels": channels, "patch": patch}
+            sizes = {"layers": layers, "reach": reach, "channels": channels, "patch": patch, "alone": alone}
             self.paint = MovingLayers(sum(hidden), features, **sizes)
         else:
             self.paint = painter(sum(hidden), features, depth, nn.PixelShuffle(patch))

@@ -16,12 +16,9 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
-from vidlib.checks import check_counts
+from vidlib.checks import check_counts, check_numbers
 from vidlib.video import check_shape
 
-# Share of the training clips in which only moved layers are shown. Drawing is learned sooner: without this the mask
-# would soon hide the layers, which then learn little. After stochastic depth (Huang et al. 2016, arXiv 1603.09382).
-_ALONE = 0.5
 _STEEP = 2.0  # times what the convolutions say, so that filters and masks can soon be sharp
 _STILL = 2.0  # what it says of a filter's middle at first: a layer stays where it is, nearly
 
@@ -42,6 +39,22 @@ def slide(layers: Tensor, filters: Tensor) -> Tensor:
     return (F.pad(layers, (reach, reach)).unfold(3, 2 * reach + 1, 1) * x).sum(-1)
 
 
+def spread(maps: Tensor, times: int) -> Tensor:
+    """From places to pixels without seams: bilinear interpolation as two products of matrices.
+
+    The same as ``F.interpolate``, whose backward pass adds pixel by pixel and takes several times as long.
+
+    Args:
+        maps: ``(M, N, h, w)``.
+        times: how many times as high and wide.
+    """
+    rows, columns = (
+        F.interpolate(torch.eye(size, dtype=maps.dtype, device=maps.device)[None], scale_factor=times, mode="linear")[0]
+        for size in maps.shape[2:]
+    )  # (h, h·times), (w, w·times)
+    return rows.T @ (maps @ columns)
+
+
 def painter(states: int, features: int, out: int, *last: nn.Module) -> nn.Sequential:
     """Two convolutions over hidden states, from which a frame is painted or something else is read."""
     return nn.Sequential(nn.Conv2d(states, features, 1), nn.GELU(), nn.Conv2d(features, out, 3, padding=1), *last)
@@ -57,12 +70,18 @@ class MovingLayers(nn.Module):
         reach: pixels that a layer can move in one frame, each way.
         channels: of a frame; a pixel's channels move together.
         patch: side of a place of the map in pixels.
+        alone: share of the training clips in which only moved layers are shown. Drawing is learned sooner: at first the
+            mask would hide the layers, which then learn little. After stochastic depth (Huang et al. 2016, arXiv
+            1603.09382).
     """
 
-    def __init__(self, states: int, features: int, *, layers: int, reach: int, channels: int, patch: int) -> None:
+    def __init__(
+        self, states: int, features: int, *, layers: int, reach: int, channels: int, patch: int, alone: float
+    ) -> None:
         super().__init__()
         check_counts(states=states, features=features, layers=layers, reach=reach, channels=channels, patch=patch)
-        self.layers, self.reach, self.channels, self.patch = layers, reach, channels, patch
+        check_numbers(0, 1, alone=alone)
+        self.layers, self.reach, self.channels, self.patch, self.alone = layers, reach, channels, patch, alone
         side = 2 * reach + 1
         self.cut = painter(states, features, layers * patch**2, nn.PixelShuffle(patch))
         self.aim = painter(states, features, 2 * layers * side + 1)
@@ -93,8 +112,7 @@ class MovingLayers(nn.Module):
         logits, shown = (_STEEP * self.aim(maps)).split([2 * self.layers * (2 * self.reach + 1), 1], dim=1)
         chances = rearrange(logits, "b (two k s) h w -> b two k s h w", two=2, k=self.layers).softmax(3)
         shares = torch.cat([chances.flatten(1, 3), shown.sigmoid()], dim=1)
-        # from places to pixels without seams
-        smooth = F.interpolate(shares, scale_factor=self.patch, mode="bilinear")
+        smooth = spread(shares, self.patch)
         return smooth[:, :-1].unflatten(1, chances.shape[1:4]), smooth[:, -1:]
 
     def fly(self, filters: Tensor, last: Tensor, seen: Tensor) -> Tensor:
@@ -128,6 +146,6 @@ class MovingLayers(nn.Module):
         filters, shown = self.filters(maps)
         moved = 1 - math.prod((1 - self.fly(filters, last, seen)).unbind(1))
         if self.training:
-            alone = torch.rand(len(seen), 1, 1, 1, device=maps.device) < _ALONE
+            alone = torch.rand(len(seen), 1, 1, 1, device=maps.device) < self.alone
             shown = torch.where(alone.repeat(len(maps) // len(seen), 1, 1, 1), 1, shown)
         return shown * moved + (1 - shown) * self.draw(maps)
