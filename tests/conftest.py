@@ -1,5 +1,6 @@
 """Settings that every test shares, made before torch is imported."""
 
+import contextlib
 import os
 
 if "PYTEST_XDIST_WORKER" in os.environ:
@@ -12,6 +13,20 @@ import setuptools  # noqa: F401  torch's compiler imports it, which fails in a p
 import torch
 
 matplotlib.use("Agg")
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """A Chromium, for what only a browser can show."""
+    pytest.importorskip("playwright.sync_api", reason="a browser is driven by playwright")
+    from vidlib.lab.record import chromium
+
+    with contextlib.ExitStack() as closed_at_the_end:
+        try:
+            found = closed_at_the_end.enter_context(chromium())
+        except FileNotFoundError as error:
+            pytest.skip(str(error))
+        yield found
 
 
 @pytest.fixture(autouse=True)

@@ -6,7 +6,6 @@ import io
 import itertools
 import json
 import os
-import shutil
 import subprocess
 import sys
 import threading
@@ -32,13 +31,6 @@ from vidlib.video import to_float
 from vidlib.weights import load_pretrained
 
 WIDTHS = (360, 820, 1400, 2000)
-FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--disable-background-networking",
-    "--disable-dev-shm-usage",
-]
 
 # Two models: one fails or dawdles when told to, one brightens past 1 and so is clamped when it is fed back.
 STUB = """<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">
@@ -75,19 +67,6 @@ def serve(folder: Path):
             pass
 
     return ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(folder)))
-
-
-@pytest.fixture(scope="module")
-def browser():
-    playwright = pytest.importorskip("playwright.sync_api", reason="a browser is driven by playwright")
-    names = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-    program = next(filter(None, map(shutil.which, names)), None)
-    if program is None:
-        pytest.skip("no chromium here: apt-get install chromium")
-    with playwright.sync_playwright() as driver:
-        chromium = driver.chromium.launch(executable_path=program, args=FLAGS)
-        yield chromium
-        chromium.close()
 
 
 @pytest.fixture(scope="module")

@@ -250,13 +250,8 @@ def jupyter(folder: Path):
         server.wait(30)
 
 
-def test_jupyterlab_plays_it(tmp_path):
+def test_jupyterlab_plays_it(tmp_path, browser):
     pytest.importorskip("jupyterlab", reason="the notebook's own front end")
-    playwright = pytest.importorskip("playwright.sync_api", reason="a browser is driven by playwright")
-    names = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-    program = next(filter(None, map(shutil.which, names)), None)
-    if program is None:
-        pytest.skip("no chromium here: apt-get install chromium")
     source = (
         "from vidlib.lab import lab\nfrom vidlib.models.vit import VideoTransformer\nimport torch\n"
         "torch.manual_seed(0)\nlab({'mine': VideoTransformer(**VideoTransformer.SMALLEST, layers=2)}, case='head-on')"
@@ -266,10 +261,8 @@ def test_jupyterlab_plays_it(tmp_path):
     notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3"}
     nbformat.write(notebook, tmp_path / "work" / "a.ipynb")
     lab_there = "document.querySelector('.lab')?.lab"
-    with jupyter(tmp_path / "work") as address, playwright.sync_playwright() as driver:
-        flags = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-dev-shm-usage"]
-        chromium = driver.chromium.launch(executable_path=program, args=flags)
-        page = chromium.new_page(viewport={"width": 1400, "height": 1000})
+    with jupyter(tmp_path / "work") as address:
+        page = browser.new_page(viewport={"width": 1400, "height": 1000})
         faults = []
         page.on("pageerror", lambda error: faults.append(str(error)))
         page.goto(f"{address}/lab/tree/a.ipynb")
@@ -307,4 +300,4 @@ def test_jupyterlab_plays_it(tmp_path):
         page.wait_for_function(f"{lab_there}.predictions.settled && {lab_there}.attention.silent.size", timeout=60_000)
         assert page.evaluate(f"{lab_there}.predictions.answers.get('mine').mse") != before
         assert faults == []
-        chromium.close()
+        page.close()

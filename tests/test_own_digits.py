@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import sys
 
 import av
@@ -96,41 +95,35 @@ globalThis.state = state;
 """
 
 
-def test_what_the_mouse_draws_are_strokes():
-    playwright = pytest.importorskip("playwright.sync_api")
-    names = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-    if not (program := next(filter(None, map(shutil.which, names)), None)):
-        pytest.skip("no chromium here: apt-get install chromium")
+def test_what_the_mouse_draws_are_strokes(browser):
     script = PAGE + pad._SCRIPT.replace("export default { render };", "render({ model, el: document.body });")
-    with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=program)
-        page = browser.new_page()
-        page.set_content("<body style='margin: 0'></body>")
-        page.add_script_tag(content="{" + script + "}")
+    page = browser.new_page()
+    page.set_content("<body style='margin: 0'></body>")
+    page.add_script_tag(content="{" + script + "}")
 
-        def stroke(*points):
-            page.mouse.move(*points[0])
-            page.mouse.down()
-            for point in points[1:]:
-                page.mouse.move(*point)
-            page.mouse.up()
+    def stroke(*points):
+        page.mouse.move(*points[0])
+        page.mouse.down()
+        for point in points[1:]:
+            page.mouse.move(*point)
+        page.mouse.up()
 
-        def drawn():
-            return page.evaluate("globalThis.state.drawings")
+    def drawn():
+        return page.evaluate("globalThis.state.drawings")
 
-        stroke((29, 29), (141, 253))
-        stroke((57, 57), (58, 58))
-        assert [len(digit) for digit in drawn()] == [2]
-        first, *_, last = drawn()[0][0]
-        assert first == pytest.approx([1, 1], abs=0.1) and last == pytest.approx([5, 9], abs=0.1)
-        page.get_by_role("button", name="Next digit").click()
-        stroke((20, 20), (200, 20))
-        assert [len(digit) for digit in drawn()] == [2, 1]
-        assert page.get_by_role("status").inner_text() == "drawn: 2"
-        assert drawn_digits(drawn()).images[1].max() == 255
-        page.get_by_role("button", name="Start over").click()
-        assert drawn() == []
-        browser.close()
+    stroke((29, 29), (141, 253))
+    stroke((57, 57), (58, 58))
+    assert [len(digit) for digit in drawn()] == [2]
+    first, *_, last = drawn()[0][0]
+    assert first == pytest.approx([1, 1], abs=0.1) and last == pytest.approx([5, 9], abs=0.1)
+    page.get_by_role("button", name="Next digit").click()
+    stroke((20, 20), (200, 20))
+    assert [len(digit) for digit in drawn()] == [2, 1]
+    assert page.get_by_role("status").inner_text() == "drawn: 2"
+    assert drawn_digits(drawn()).images[1].max() == 255
+    page.get_by_role("button", name="Start over").click()
+    assert drawn() == []
+    page.close()
 
 
 # Other rules ---------------------------------------------------------------------------------------------------------

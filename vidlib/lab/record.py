@@ -11,6 +11,7 @@ import io
 import shutil
 import threading
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -22,6 +23,13 @@ from vidlib.files import atomic_write, user_path
 
 _WIDTH, _MILLISECONDS, _COLOURS = 1080, 140, 160
 _LAB = "document.querySelector('[data-what-if-lab]')?.lab"
+_FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--disable-background-networking",
+    "--disable-dev-shm-usage",
+]
 _ACCENTS = ("#E69F00", "#56B4E9", "#D55E00", "#0072B2", "#009E73", "#6CB6FF", "#FFA45C")
 _PLAIN = ".lab * { box-shadow: none !important; transition: none !important; }"  # soft shadows have too many colours
 
@@ -29,6 +37,24 @@ _PLAIN = ".lab * { box-shadow: none !important; transition: none !important; }" 
 class _Quiet(SimpleHTTPRequestHandler):
     def log_message(self, *text: Any) -> None:
         """Say nothing of every file that was asked for."""
+
+
+@contextmanager
+def chromium() -> Iterator[Any]:
+    """This machine's Chromium, driven by playwright and closed in the end.
+
+    Raises:
+        FileNotFoundError: there is none.
+    """
+    from playwright.sync_api import sync_playwright
+
+    names = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+    if (program := next(filter(None, map(shutil.which, names)), None)) is None:
+        raise FileNotFoundError("there is no Chromium here: apt-get install chromium")
+    with sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=program, args=_FLAGS)
+        yield browser
+        browser.close()
 
 
 def record(folder: str | Path, out: str | Path) -> Path:
@@ -41,22 +67,15 @@ def record(folder: str | Path, out: str | Path) -> Path:
     Raises:
         FileNotFoundError: no Chromium.
     """
-    from playwright.sync_api import sync_playwright
-
-    program = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-    if program is None:
-        raise FileNotFoundError("there is no Chromium to record in: apt-get install chromium")
     handler = partial(_Quiet, directory=str(user_path(folder)))
-    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server, sync_playwright() as driver:
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server, chromium() as browser:
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        browser = driver.chromium.launch(executable_path=program, args=["--no-sandbox", "--disable-gpu"])
         page = browser.new_page(viewport={"width": _WIDTH, "height": 1000}, color_scheme="dark")
         page.goto(f"http://127.0.0.1:{server.server_port}/index.html")
         page.add_style_tag(content=_PLAIN)
         page.get_by_role("button", name="Load the models").click()
         page.wait_for_function(f"{_LAB}?.engine.ready()", timeout=120_000)
         pictures = list(_scenes(page))
-        browser.close()
         server.shutdown()
     some = pictures[5::10]  # one palette for all, from every scene
     sheet = Image.new("RGB", (_WIDTH, len(some) * some[0].height + 60 * len(_ACCENTS)))
