@@ -16,7 +16,7 @@ from matplotlib.lines import Line2D
 
 from vidlib.checks import check_counts, check_kind, check_mapping, check_numbers, check_texts, kind_of
 from vidlib.viz.curves import check_names
-from vidlib.viz.style import COLORS, DPI, GRAY, INK, ORANGE, as_clip, as_numbers, check_drawing, style
+from vidlib.viz.style import COLORS, DPI, GRAY, INK, ORANGE, as_clip, as_numbers, check_drawing, style, wide_and_narrow
 
 _MARKERS = "osD^vPX<>*"
 
@@ -231,15 +231,15 @@ def _beside_or_below(
     draw: Any, panels: list[str], title: str | None, wide: tuple[float, float], narrow: tuple[float, float]
 ) -> Figure:
     """Panels side by side, and under each other as the figure's ``narrow``."""
-    figures = []
-    for across in (True, False):
-        shape = (1, len(panels)) if across else (len(panels), 1)
-        size = (wide[0] * len(panels), wide[1]) if across else (narrow[0], narrow[1] * len(panels))
+
+    def paint(below: bool) -> Figure:
+        shape = (len(panels), 1) if below else (1, len(panels))
+        size = (narrow[0], narrow[1] * len(panels)) if below else (wide[0] * len(panels), wide[1])
         figure = Figure(figsize=size, dpi=DPI, layout="constrained")
         for axes, panel in zip(figure.subplots(*shape, squeeze=False).flatten(), panels, strict=True):
             draw(axes, panel)
         if title:
-            figure.suptitle(textwrap.fill(title, 60 if across else 36), x=0.01, ha="left", weight="bold", size=11)
-        figures.append(figure)
-    figures[0].narrow = figures[1]
-    return figures[0]
+            figure.suptitle(textwrap.fill(title, 36 if below else 60), x=0.01, ha="left", weight="bold", size=11)
+        return figure
+
+    return wide_and_narrow(paint)

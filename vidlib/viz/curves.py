@@ -24,6 +24,7 @@ from vidlib.viz.style import (
     as_numbers,
     check_drawing,
     style,
+    wide_and_narrow,
 )
 
 _WIDE, _NARROW = (7.2, 3.6), (4.2, 3.4)  # inches: in a notebook, and on a phone
@@ -326,8 +327,8 @@ def _looks(names: Sequence[str], gray: Collection[str]) -> dict[str, str]:
 
 def _panels(draw: Callable[[Sequence[Axes]], None], count: int, ylabel: str, title: str | None, *, x: bool) -> Figure:
     """Panels side by side with one key at the right; as ``narrow``, under each other with the key above."""
-    figures = []
-    for narrow in (False, True):
+
+    def paint(narrow: bool) -> Figure:
         size = (_NARROW[0], 2.7 * count + 0.6) if narrow else (min(9, 3.2 + 3 * count), 3.4)
         figure = Figure(figsize=size, dpi=DPI, layout="constrained")
         shape = (count, 1) if narrow else (1, count)
@@ -349,25 +350,25 @@ def _panels(draw: Callable[[Sequence[Axes]], None], count: int, ylabel: str, tit
             _set_ticks(axes, x=x)
             if x:
                 _thin_out(axes)
-        figures.append(figure)
-    figures[0].narrow = figures[1]
-    return figures[0]
+        return figure
+
+    return wide_and_narrow(paint)
 
 
 def _for_both(draw: Callable[[Axes], list[tuple[float, str, str]]], xlabel: str, ylabel: str, title: str) -> Figure:
     """The figure of a notebook, and the same on a phone as its ``narrow``."""
-    figures = []
-    for size in (_WIDE, _NARROW):
-        figure = Figure(figsize=size, dpi=DPI, layout="constrained")
+
+    def paint(narrow: bool) -> Figure:
+        figure = Figure(figsize=_NARROW if narrow else _WIDE, dpi=DPI, layout="constrained")
         axes = figure.add_subplot(xlabel=xlabel, ylabel=ylabel)
-        axes.set_title(title if size is _WIDE else textwrap.fill(title, 36))
+        axes.set_title(textwrap.fill(title, 36) if narrow else title)
         ends = draw(axes)
         _set_ticks(axes)
         _label_ends(axes, ends)
         _thin_out(axes)  # the names at the ends have taken their room
-        figures.append(figure)
-    figures[0].narrow = figures[1]
-    return figures[0]
+        return figure
+
+    return wide_and_narrow(paint)
 
 
 def _add_levels(axes: Axes, levels: Mapping[str, float]) -> list[tuple[float, str, str]]:

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 
 from vidlib.checks import check_counts, check_mapping, check_numbers, check_texts
 from vidlib.viz.curves import check_names
-from vidlib.viz.style import COLORS, DPI, GRAY, INK, as_numbers, check_drawing, style
+from vidlib.viz.style import COLORS, DPI, GRAY, INK, as_numbers, check_drawing, style, wide_and_narrow
 
 _MARKERS = "osD^vP"
 
@@ -57,8 +57,8 @@ def probe_maps(
             raise ValueError(
                 f"panels[{name!r}] has shape {values.shape}, expected ({len(rows)}, frames): one row for each name."
             )
-    figures = []
-    for narrow in (False, True):
+
+    def paint(narrow: bool) -> Figure:
         shape = (len(maps), 1) if narrow else (1, len(maps))
         each = 0.55 + 0.2 * len(rows)
         size = (
@@ -81,9 +81,9 @@ def probe_maps(
         scale = mpl.cm.ScalarMappable(mpl.colors.Normalize(0, 1), "viridis")
         bar = figure.colorbar(scale, ax=list(grid), location="bottom" if narrow else "right", shrink=0.9, aspect=20)
         bar.set_label("skill: 0 chance, 1 all right", size=9)
-        figures.append(figure)
-    figures[0].narrow = figures[1]
-    return figures[0]
+        return figure
+
+    return wide_and_narrow(paint)
 
 
 def _draw_map(axes: Axes, values: np.ndarray, first_frame: int, controls: int, divide: float | None) -> None:
@@ -137,12 +137,12 @@ def reliability_plot(
                 "expected two equal ones with numbers above 0."
             )
         lines[name] = said, came
-    figures = []
-    for size in ((6.4, 4.0), (4.2, 4.6)):
-        figure = Figure(figsize=size, dpi=DPI, layout="constrained")
+
+    def paint(narrow: bool) -> Figure:
+        figure = Figure(figsize=(4.2, 4.6) if narrow else (6.4, 4.0), dpi=DPI, layout="constrained")
         axes = figure.add_subplot(xscale="log", yscale="log", xlabel="variance that was said, per pixel")
         axes.set_ylabel("squared error that came, per pixel")
-        axes.set_title(title if size[0] > 5 else textwrap.fill(title, 36))
+        axes.set_title(textwrap.fill(title, 36) if narrow else title)
         ends = np.concatenate([np.concatenate(pair) for pair in lines.values()])
         low, high = ends.min() / 1.5, ends.max() * 1.5
         axes.plot([low, high], [low, high], color=INK, linewidth=1, linestyle="--", label="calibrated")
@@ -151,13 +151,13 @@ def reliability_plot(
             axes.plot(said, came, marker=_MARKERS[i % len(_MARKERS)], color=color, label=name)
         axes.text(high / 1.2, low * 1.3, "says too much", ha="right", va="bottom", color=GRAY, size=9)
         axes.text(low * 1.3, high / 1.3, "says too little", ha="left", va="top", color=GRAY, size=9)
-        if size[0] > 5:
-            axes.legend(frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
-        else:
+        if narrow:
             figure.legend(frameon=False, loc="outside lower center", ncols=2)
-        figures.append(figure)
-    figures[0].narrow = figures[1]
-    return figures[0]
+        else:
+            axes.legend(frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
+        return figure
+
+    return wide_and_narrow(paint)
 
 
 @style()
@@ -192,18 +192,18 @@ def dot_intervals(
             if three.shape != (3,) or not three[1] <= three[0] <= three[2]:
                 raise ValueError(f"rows[{row!r}][{name!r}] is {found!r}, expected (value, low, high) in this order.")
     names = list(dict.fromkeys(name for named in rows.values() for name in named))
-    figures = []
-    for width in (7.4, 4.2):
+
+    def paint(narrow: bool) -> Figure:
         height = (
             0.9
             + len(rows) * (0.12 + 0.125 * len(names))
             + 0.25 * bool(title)
-            + (0.3 * -(-len(names) // 2) if width < 5 else 0)
+            + (0.3 * -(-len(names) // 2) if narrow else 0)
         )
-        figure = Figure(figsize=(width, height), dpi=DPI, layout="constrained")
+        figure = Figure(figsize=(4.2 if narrow else 7.4, height), dpi=DPI, layout="constrained")
         axes = figure.add_subplot(xlabel=xlabel)
         if title:
-            axes.set_title(title if width > 5 else textwrap.fill(title, 34))
+            axes.set_title(textwrap.fill(title, 34) if narrow else title)
         for i, name in enumerate(names):
             offset = 0.7 * (i - (len(names) - 1) / 2) / max(len(names), 1)
             places = [(place + offset, rows[row][name]) for place, row in enumerate(rows) if name in rows[row]]
@@ -214,12 +214,12 @@ def dot_intervals(
             )  # fmt: skip
         for label, level in (references or {}).items():
             axes.axvline(level, color=GRAY, linestyle="--", linewidth=1.2, label=label)
-        axes.set_yticks(range(len(rows)), [textwrap.fill(row, 24 if width > 5 else 16) for row in rows], size=9)
+        axes.set_yticks(range(len(rows)), [textwrap.fill(row, 16 if narrow else 24) for row in rows], size=9)
         axes.set_ylim(len(rows) - 0.4, -0.6)
-        if len(names) > 1 and width > 5:
+        if len(names) > 1 and not narrow:
             axes.legend(frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
         elif len(names) > 1:
             figure.legend(frameon=False, loc="outside lower center", ncols=2)
-        figures.append(figure)
-    figures[0].narrow = figures[1]
-    return figures[0]
+        return figure
+
+    return wide_and_narrow(paint)

@@ -10,13 +10,14 @@ or float in [0, 1].
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from typing import Any
 
 import matplotlib as mpl
 import numpy as np
 import torch
 from matplotlib.colors import LinearSegmentedColormap
+from matplotlib.figure import Figure
 
 from vidlib.checks import check_counts, check_kind, kind_of
 from vidlib.video import check_video
@@ -62,6 +63,17 @@ def style() -> Iterator[None]:
 def apply_style() -> None:
     """Make the figure style of the course the default of this session."""
     mpl.rcParams.update(STYLE)
+
+
+def wide_and_narrow(draw: Callable[[bool], Figure]) -> Figure:
+    """A figure for a page, which keeps the drawing for a phone as its ``narrow``.
+
+    Args:
+        draw: makes the figure; whether for a phone.
+    """
+    figure = draw(False)
+    figure.narrow = draw(True)
+    return figure
 
 
 def as_clip(video: Any, name: str = "clip") -> np.ndarray:
