@@ -141,7 +141,7 @@ def main() -> None:
         small = name in pretrained_names() and not on_gpu  # the full sizes are what a GPU is for
         model, size = load_pretrained(name) if small else recipes.build(recipe), recipe.batch_size if on_gpu else 4
         count = sum(p.numel() for p in model.parameters())
-        print(f"\n| {name}: {count:,} parameters, {size} clips in a batch | clips/s | times the reference "
+        print(f"| {name}: {count:,} parameters, {size} clips in a batch | clips/s | times the reference "
               "| share of the matmul peak | peak memory, GiB |")  # fmt: skip
         print("| --- | --- | --- | --- | --- |")
         for line in compare(name, model, size, device):
@@ -149,7 +149,8 @@ def main() -> None:
                 f"| {line['row']} | {line['clips_per_second']:.1f} | {line['ratio']:.2f} | {line['share']:.0%} | "
                 f"{line['memory']:.2f} |"
             )
-    print("\n| shipped model | milliseconds for one clip's ten frames |")
+        print()
+    print("| shipped model | milliseconds for one clip's ten frames |")
     print("| --- | --- |")
     for name in pretrained_names():
         print(f"| {name} | {prediction_milliseconds(load_pretrained(name), device):.0f} |")
