@@ -12,7 +12,8 @@ from torch import nn
 import badges
 from vidlib import comparison, load_pretrained
 from vidlib.baselines import AllBlack, CopyLast
-from vidlib.comparison import Interval, bootstrap, cost, score_together, what_happens
+from vidlib.comparison import cost, score_together, what_happens
+from vidlib.intervals import Interval, bootstrap
 from vidlib.metrics import evaluate, lpips_file
 from vidlib.models.convlstm import ConvLSTM
 from vidlib.models.vit import VideoTransformer

@@ -21,7 +21,7 @@ FLOORS = (
     # the ground: the conventions, files, the machine
     "checks",
     "files",
-    "video machine history parameters tensors own_images colab",
+    "video machine history parameters tensors intervals own_images colab",
     # clips
     "digits download",
     "moving_mnist own_videos own_digits example_video",

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,6 +16,7 @@ from torch import Tensor, nn
 
 from vidlib.checks import check_choice, check_counts, check_kind, check_numbers
 from vidlib.digits import SIZE
+from vidlib.intervals import Interval, bootstrap
 from vidlib.models.convlstm import ConvLSTM, ConvLSTMCell, State
 from vidlib.models.vit import VideoTransformer
 from vidlib.video import check_shape
@@ -300,11 +302,8 @@ def rank_correlation(a: np.ndarray, b: np.ndarray) -> float:
     return float(a @ b / length) if length else float("nan")
 
 
-def mean_interval(values: np.ndarray, level: float = 0.95, draws: int = 2000, seed: int = 0) -> tuple[float, ...]:
-    """The mean of one number per clip, and between which means the true one lies, by drawing clips anew (bootstrap)."""
+def mean_interval(values: np.ndarray, **options: Any) -> Interval:
+    """The :func:`vidlib.intervals.bootstrap` of one number per clip; clips that have none are left out."""
     known = np.asarray(values, dtype=float)
     known = known[np.isfinite(known)]
-    if not len(known):
-        return (float("nan"),) * 3
-    means = known[np.random.default_rng(seed).integers(len(known), size=(draws, len(known)))].mean(1)
-    return float(known.mean()), *map(float, np.quantile(means, [(1 - level) / 2, (1 + level) / 2]))
+    return bootstrap(known, **options) if len(known) else Interval(np.nan, np.nan, np.nan)

@@ -261,7 +261,7 @@ EXERCISES = (
         ),
         demands=(INPUTS_LEFT_ALONE, NO_LOOP),
         tolerance=1e-9,
-        package="vidlib.comparison.bootstrap",
+        package="vidlib.intervals.bootstrap",
         minutes=10,
     ),
     Exercise(

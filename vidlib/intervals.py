@@ -1,0 +1,74 @@
+"""How sure a mean over clips is: other clips would give another (Efron 1979, "Bootstrap methods: another look at the
+jackknife").
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from vidlib.checks import check_counts, check_numbers
+
+_AT_ONCE = 4_000_000  # numbers of a bootstrap in memory
+
+
+class Interval(NamedTuple):
+    """A figure and the bootstrap interval around it."""
+
+    value: float
+    low: float
+    high: float
+
+    def text(self, decimals: int = 2, sign: bool = False) -> str:
+        """
+        >>> Interval(1.5, 1.25, 1.75).text(1), Interval(-0.5, -1, 0).text(1, sign=True)
+        ('1.5 [1.2, 1.8]', '-0.5 [-1.0, +0.0]')
+        """
+        form = f"{'+' if sign else ''}.{decimals}f"
+        return f"{self.value:{form}} [{self.low:{form}}, {self.high:{form}}]"
+
+
+def bootstrap(values: Any, weights: Any = None, *, level: float = 0.95, draws: int = 2_000, seed: int = 0) -> Interval:
+    """The mean over clips with its percentile bootstrap interval.
+
+    Clips are drawn anew, with putting back, as many as there are; the interval holds the middle ``level`` of the means
+    of all draws. Efron & Tibshirani 1993, "An introduction to the bootstrap", chapter 13.
+
+    Args:
+        values: ``(clips,)``, one number for each clip; of a difference, the difference of each clip.
+        weights: ``(clips,)``; the figure is then the sum of values by the sum of weights, each over the drawn clips.
+        level: the share of draws in the interval.
+        draws: how often clips are drawn.
+        seed: of the draws; the same seed draws the same clips.
+
+    Raises:
+        ValueError: no finite numbers, weights that sum to 0, or another argument out of range.
+    """
+    check_counts(draws=draws)
+    check_counts(0, seed=seed)
+    check_numbers(0, 1, open=True, level=level)
+    values = np.asarray(values, float)
+    weights = np.ones_like(values) if weights is None else np.asarray(weights, float)
+    sound = values.ndim == 1 and values.shape == weights.shape and len(values) > 0
+    if not sound or not (np.isfinite(values).all() and np.isfinite(weights).all()):
+        raise ValueError(
+            f"values have shape {values.shape} and weights {weights.shape}, expected finite numbers, one per clip."
+        )
+    if (weights < 0).any() or weights.sum() == 0:
+        raise ValueError("weights are negative or sum to 0, expected positive ones: there is nothing to average over.")
+    parts = []
+    for first in range(0, draws, step := max(1, _AT_ONCE // len(values))):
+        often = _drawn(len(values), min(step, draws - first), seed + first)
+        above, below = often @ values, often @ weights
+        parts.append(above[below > 0] / below[below > 0])  # a rare group may be missing from a draw
+    tails = [(1 - level) / 2, (1 + level) / 2]
+    low, high = np.quantile(np.concatenate(parts), tails)
+    return Interval(float(values.sum() / weights.sum()), float(low), float(high))
+
+
+@functools.lru_cache(maxsize=2)
+def _drawn(clips: int, draws: int, seed: int) -> np.ndarray:
+    """How often each clip comes in each draw: ``(draws, clips)``."""
+    return np.random.default_rng(seed).multinomial(clips, np.full(clips, 1 / clips), draws).astype(np.float64)
