@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 import badges
-from vidlib import comparison, load_pretrained
+from vidlib import intervals, load_pretrained
 from vidlib.baselines import AllBlack, CopyLast
 from vidlib.comparison import cost, score_together, what_happens
 from vidlib.intervals import Interval, bootstrap
@@ -70,7 +70,7 @@ def test_in_chunks_or_at_once_and_every_time_the_same(monkeypatch):
     values = np.random.default_rng(2).normal(size=50)
     whole = bootstrap(values, draws=400)
     assert bootstrap(values, draws=400) == whole and bootstrap(values, draws=400, seed=1) != whole
-    monkeypatch.setattr(comparison, "_AT_ONCE", 50 * 130)
+    monkeypatch.setattr(intervals, "_AT_ONCE", 50 * 130)
     for one, other in zip(bootstrap(values, draws=400), whole, strict=True):
         assert one == pytest.approx(other, abs=0.05)
 
