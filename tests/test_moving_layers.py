@@ -103,8 +103,8 @@ def test_the_painter_equals_a_loop_over_frames_and_layers():
         torch.testing.assert_close(painter(maps, last, seen), looped, rtol=1e-10, atol=1e-12)
 
 
-@pytest.mark.parametrize("alone, fewest, most", [(0.0, 0, 0), (0.25, 0.15, 0.35), (0.5, 0.4, 0.6), (1.0, 1, 1)])
-def test_in_training_a_share_of_the_clips_is_not_drawn_at_all(alone, fewest, most):
+@pytest.mark.parametrize("alone", [0.0, 0.25, 0.5, 1.0])
+def test_in_training_a_share_of_the_clips_is_not_drawn_at_all(alone):
     painter, maps, last, seen = some_painter(alone=alone), some_maps(3), some_frame(), some_maps(1)
     with torch.no_grad():
         looped = {mask: torch.cat(list(in_loops(painter, maps, last, seen, mask))) for mask in (None, 1)}
@@ -118,7 +118,8 @@ def test_in_training_a_share_of_the_clips_is_not_drawn_at_all(alone, fewest, mos
                 is_moved = torch.allclose(painted[:, clip], moved[:, clip])
                 assert is_moved or torch.allclose(painted[:, clip], mixed[:, clip])
                 kinds.append(is_moved)
-    assert fewest <= sum(kinds) / len(kinds) <= most
+    share = sum(kinds) / len(kinds)
+    assert share == alone if alone in (0, 1) else alone - 0.1 < share < alone + 0.1
 
 
 def test_filters_share_out_what_is_there_and_differ_from_place_to_place():
