@@ -2,7 +2,8 @@
 
 ``python -m studies.iterative`` scores and writes ``iterative.md`` and ``iterative.png`` beside this file. Two
 fine-tunings of the shipped transformer take the same number of passes through it: one on true frames only, one in
-which a second pass reads the prediction of the first and its error flows back through both.
+which a second pass reads the prediction of the first and its error flows back through both. They lie in
+``runs/iterative``, in a folder for the weights that they start from; what is finished is not run again.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import torch
 from matplotlib import pyplot as plt
 from torch import Tensor, nn
 
-from studies.report import report
+from studies.report import report, weights_hash
 from vidlib import evaluate, fit
 from vidlib.baselines import BASELINES
 from vidlib.digits import load_digits
@@ -89,8 +90,9 @@ def table(scores: dict[str, Scores], model_passes: int, command: str) -> str:
     lines = [
         "# Iterative prediction",
         "",
-        f"Means over the first 10, 20 and {HORIZON} predicted frames. The model was trained to predict 10; what lies "
-        f"beyond rests on its own predictions. Fine-tuned: {model_passes:,} more passes each, on fresh clips.",
+        f"Means over the first 10, 20 and {HORIZON} predicted frames. Shipped: `{START}`, weights "
+        f"{weights_hash(START)}. It was trained to predict 10; what lies beyond rests on its own predictions. "
+        f"Fine-tuned: {model_passes:,} more passes each, on fresh clips.",
         "",
         f"| | {' | '.join(heads)} |",
         "| --- " * (1 + len(heads)) + "|",
@@ -123,8 +125,9 @@ def main() -> None:
     parser.add_argument("--digits", default="auto")
     parser.add_argument("--out", type=Path, default=Path("runs/iterative"), help="where the runs lie")
     options = parser.parse_args()
-    options.out.mkdir(parents=True, exist_ok=True)
-    scores = rows(options.passes, options.clips, options.out, options.digits)
+    out = options.out / weights_hash(START)
+    out.mkdir(parents=True, exist_ok=True)
+    scores = rows(options.passes, options.clips, out, options.digits)
     command = f"python -m studies.iterative --passes {options.passes} --clips {options.clips}"
     text = table(scores, options.passes, command)
     alt = "MSE per frame and sharpness of frames 11 to 60, one line per chunk size, fine-tuning and baseline."

@@ -2,7 +2,8 @@
 
 ``python -m studies.perceptual --vgg-weights FILE`` fine-tunes, scores and writes ``perceptual.md`` and
 ``perceptual.png`` beside this file. All runs see the same fresh clips in the same order, with the same steps and
-learning rates; λ = 0 is the control. Runs lie in ``runs/perceptual``; what is finished is not run again.
+learning rates; λ = 0 is the control. Runs lie in ``runs/perceptual``, in a folder for the weights that they start
+from; what is finished is not run again.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from matplotlib import pyplot as plt
 from torch import Tensor, nn
 
 from benchmarks.steps import Step, as_trained, take_turns
-from studies.report import report
+from studies.report import report, weights_hash
 from vidlib import recipes, runs, viz
 from vidlib.history import read_history
 from vidlib.machine import hardware
@@ -130,7 +131,8 @@ def table(rows: list[Row], seconds: dict[str, float], clips: int, command: str) 
     lines = [
         "# What the perceptual loss buys and costs",
         "",
-        f"The shipped transformer after {clips:,} more clips with MSE + λ · perceptual; all runs see the same clips. "
+        f"The shipped `{START}` (weights {weights_hash(START)}) after {clips:,} more clips with MSE + λ · perceptual; "
+        "all runs see the same clips. "
         "*Share*: how heavy the second term was at the start, beside an MSE of 1. The distances are those of the two "
         "backbones' features (256 test clips); each loss lowers its own, the other one is the independent judge. "
         f"Seconds per step: batches of {BATCH}, the losses in turns.",
@@ -194,7 +196,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("runs/perceptual"), help="where the runs lie")
     options = parser.parse_args()
     losses = {"vgg19": PerceptualLoss("vgg19", options.vgg_weights), "digits": PerceptualLoss("digits")}
-    rows = run(losses, options.clips, options.test_clips, options.out, options.digits, options.vgg_weights)
+    out = options.out / weights_hash(START)
+    rows = run(losses, options.clips, options.test_clips, out, options.digits, options.vgg_weights)
     command = f"python -m studies.perceptual --clips {options.clips} --test-clips {options.test_clips}"
     text = table(rows, seconds_per_step(losses), options.clips, command)
     alt = "MSE, sharpness and both distances against the share of the perceptual term, one line per backbone."

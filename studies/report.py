@@ -7,6 +7,12 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from vidlib.files import atomic_write, print_anywhere
+from vidlib.weights import model_card
+
+
+def weights_hash(name: str) -> str:
+    """How the SHA-256 of a shipped model's weights begins: what a study found is true of these."""
+    return model_card(name)["weights_sha256"][:12]
 
 
 def report(study: str | Path, text: str, figure: Figure, alt: str) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from studies.report import show
+from studies.report import show, weights_hash
 from vidlib.checks import check_choice
 from vidlib.digits import load_digits
 from vidlib.files import atomic_write
@@ -101,9 +101,10 @@ def page(clips: int, digits: str, command: str) -> str:
     """What ``rules.md`` says."""
     return f"""# Difficulty by rule
 
-The shipped `{MODEL}`, trained on clips of the official rule, on {clips:,} test clips: the same digits and the same
-draws under each rule. Distance is the squared difference of all twenty frames to the official clips, per frame; the
-last column is paired clip by clip, ± one standard error. A clip may lie far from the official one and be as easy.
+The shipped `{MODEL}` (weights {weights_hash(MODEL)}), trained on clips of the official rule, on {clips:,} test clips:
+the same digits and the same draws under each rule. Distance is the squared difference of all twenty frames to the
+official clips, per frame; the last column is paired clip by clip, ± one standard error. A clip may lie far from the
+official one and be as easy.
 
 {table(load_pretrained(MODEL), clips, digits)}
 

@@ -171,6 +171,25 @@ def test_the_weights_follow_from_the_shares(monkeypatch):
     assert found == pytest.approx({("digits", share): share * ratio for share in (1, 4, 16)}, rel=0.06)
 
 
+@pytest.mark.parametrize("study", [perceptual, iterative])
+def test_other_weights_are_another_study(study, tmp_path, monkeypatch):
+    """What was finished with the weights before is not taken for theirs."""
+    reached = []
+
+    def begin(*arguments):
+        reached.append(next(a for a in arguments if isinstance(a, Path)))
+        raise InterruptedError
+
+    monkeypatch.setattr(study, "run" if study is perceptual else "rows", begin)
+    monkeypatch.setattr(perceptual, "PerceptualLoss", lambda *_: None)
+    monkeypatch.setattr("sys.argv", ["study", "--out", str(tmp_path)])
+    for found in ("aaaaaaaaaaaa", "bbbbbbbbbbbb"):
+        monkeypatch.setattr(study, "weights_hash", lambda name, found=found: found)
+        with pytest.raises(InterruptedError):
+            study.main()
+    assert reached == [tmp_path / "aaaaaaaaaaaa", tmp_path / "bbbbbbbbbbbb"]
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_a_page_names_the_command_that_wrote_it(page):
     """Its study is there, and so is every option."""
@@ -180,6 +199,8 @@ def test_a_page_names_the_command_that_wrote_it(page):
         source = Path(ablation.__file__).with_name(f"{module.removeprefix('studies.')}.py").read_text(encoding="utf-8")
         assert re.findall(r"--[\w-]+", options)
         assert all(f'"{option}"' in source for option in re.findall(r"--[\w-]+", options))
+    if "load_pretrained" in source:
+        assert re.search(r"\bweights [0-9a-f]{12}\b", page.read_text(encoding="utf-8")), "of which weights is it?"
     if module == "studies.ablation":
         assert page.stem.removeprefix("ablation-") == options.split()[0]
 
