@@ -59,6 +59,22 @@ def test_the_matrices_of_a_stack_do_not_know_of_each_other():
     assert not torch.allclose(moved, after(Muon([together], 0.1), together, grads), atol=0.02)
 
 
+def test_parameters_of_one_shape_do_not_know_of_each_other():
+    """They share their products, no more."""
+    shapes = [(6, 20), (20, 6), (6, 20), (6, 5, 2, 2), (6, 20)]
+    many = [nn.Parameter(place * start(*shape).detach()) for place, shape in enumerate(shapes, 1)]
+    grads = [[place * g.roll(place) for g in gradients(shape)] for place, shape in enumerate(shapes, 1)]
+    optimizer = Muon(many, 0.1, weight_decay=0.2)
+    for turn in range(3):
+        for parameter, own in zip(many, grads, strict=True):
+            parameter.grad = own[turn].clone()
+        optimizer.step()
+    for place, (moved, shape, own) in enumerate(zip(many, shapes, grads, strict=True), 1):
+        alone = nn.Parameter(place * start(*shape).detach())
+        expected = after(Muon([alone], 0.1, weight_decay=0.2), alone, own)
+        torch.testing.assert_close(moved.detach(), expected, rtol=0.02, atol=2e-3)
+
+
 def test_every_direction_moves_about_equally_far():
     spread = torch.diag(torch.tensor([1.0, 0.3, 0.1, 0.05])) @ torch.linalg.qr(torch.randn(9, 4))[0].mT
     assert torch.linalg.svdvals(spread).tolist() == pytest.approx([1.0, 0.3, 0.1, 0.05], abs=1e-5)

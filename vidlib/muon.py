@@ -6,6 +6,8 @@ of ``out`` rows, and learn several times as much per clip when they are treated 
 
 from __future__ import annotations
 
+from collections import defaultdict
+
 import torch
 from torch import Tensor
 
@@ -56,6 +58,7 @@ class Muon(torch.optim.Optimizer):
             with torch.enable_grad():
                 loss = closure()
         for group in self.param_groups:
+            alike = defaultdict(list)  # many small products cost more than one large: matrices of a shape go together
             for parameter in group["params"]:
                 if parameter.grad is None:
                     continue
@@ -65,10 +68,12 @@ class Muon(torch.optim.Optimizer):
                 state["momentum"].lerp_(parameter.grad, 1 - group["momentum"])
                 ahead = parameter.grad.lerp(state["momentum"], group["momentum"])  # Nesterov's look ahead
                 matrices = ahead.reshape(group["stacked"], len(ahead) // group["stacked"], -1)  # (stacked, rows, cols)
-                step = orthogonalise(matrices)
-                rows, columns = step.shape[1:]
-                parameter.mul_(1 - group["lr"] * group["weight_decay"])
-                parameter.add_(step.reshape(parameter.shape), alpha=-group["lr"] * max(1, rows / columns) ** 0.5)
+                alike[matrices.shape, matrices.device].append((parameter, matrices))
+            for ((_, rows, columns), _), same in alike.items():
+                steps = orthogonalise(torch.cat([matrices for _, matrices in same]))  # (parameters·stacked, rows, cols)
+                for (parameter, _), step in zip(same, steps.split(group["stacked"]), strict=True):
+                    parameter.mul_(1 - group["lr"] * group["weight_decay"])
+                    parameter.add_(step.reshape(parameter.shape), alpha=-group["lr"] * max(1, rows / columns) ** 0.5)
         return loss
 
 
