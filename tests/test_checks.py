@@ -398,11 +398,11 @@ DOORS: dict[str, tuple[Callable, dict[str, Any], dict[str, tuple]]] = {
         {"panels": (*MAPPING, {"x": {}}, {"x": {"a": 1.0}}, {"x": {"a": (0, 1)}}, {"x": {"a": (NAN, 1)}})}
         | {"floors": ({"y": ("b", 1.0)}, {"x": ("b", NAN)}), "xlabel": TEXT, "ylabel": TEXT, "title": TITLE},
     ),
-    "interval_panels": (
-        viz.interval_panels,
-        {"panels": {"x": {"a": (1.0, 0.0, 2.0)}}, "xlabel": "x"},
-        {"panels": (*MAPPING, {"x": {}}, {"x": {"a": (3.0, 0.0, 2.0)}}, {"x": {"a": (1.0, 2.0)}})}
-        | {"xlabel": TEXT, "zero": FLAG, "title": TITLE},
+    "dot_intervals": (
+        viz.dot_intervals,
+        {"rows": {"a": {"x": (1.0, 0.0, 2.0)}}, "xlabel": "x"},
+        {"rows": (*MAPPING, {"a": {}}, {"a": {"x": (3.0, 0.0, 2.0)}}, {"a": {"x": 1.0}}), "xlabel": TEXT}
+        | {"references": (*MAPPING[1:], {"b": NAN}), "title": TITLE},
     ),
     "stacked_bars": (
         viz.stacked_bars,
@@ -427,12 +427,6 @@ DOORS: dict[str, tuple[Callable, dict[str, Any], dict[str, tuple]]] = {
         {"curves": {"a": ([1.0, 2.0], [1.0, 2.0])}},
         dict.fromkeys(("curves",), (*MAPPING, {"a": 3}, {"a": ([1.0], [1.0, 2.0])}, {"a": ([0.0], [1.0])}))
         | {"references": (*MAPPING[1:], {"b": ([NAN], [1.0])}), "title": TEXT},
-    ),
-    "dot_intervals": (
-        viz.dot_intervals,
-        {"rows": {"a": {"x": (1.0, 0.0, 2.0)}}, "xlabel": "x"},
-        {"rows": (*MAPPING, {"a": {}}, {"a": {"x": (3.0, 0.0, 2.0)}}, {"a": {"x": 1.0}}), "xlabel": TEXT}
-        | {"references": (*MAPPING[1:], {"b": NAN}), "title": TITLE},
     ),
     "drawing_pad": (viz.drawing_pad, {}, {}),
     "convlstm_cell": (viz.convlstm_cell, {}, {}),

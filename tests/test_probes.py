@@ -497,7 +497,6 @@ def test_pictures_of_the_inside_have_a_drawing_for_phones():
             {"velocity": skills}, ["pixels", "layer 1", "layer 2"], controls=1, divide=10.5, title="What"
         ),
         insides.reliability_plot({"model": ([0.01, 0.1], [0.02, 0.1])}, references={"ideal": ([0.01], [0.01])}),
-        insides.dot_intervals({"velocity": {"trained": (0.5, 0.4, 0.6)}}, xlabel="skill", references={"chance": 0}),
     ):
         assert figure.narrow.get_figwidth() < figure.get_figwidth()
 
@@ -517,7 +516,6 @@ def test_the_map_shows_each_row_and_frame_in_its_place():
         (lambda: insides.probe_maps({"a": np.zeros((2, 3))}, ["one"]), "expected \\(1, frames\\)"),
         (lambda: insides.probe_maps({}, ["one"]), "panels"),
         (lambda: insides.reliability_plot({"a": ([0.0], [1.0])}), "expected two equal ones with numbers above 0"),
-        (lambda: insides.dot_intervals({"a": {"b": (1, 2, 3)}}, xlabel="x"), "expected \\(value, low, high\\)"),
     ],
 )
 def test_pictures_that_cannot_be_drawn(draw, words):

@@ -394,6 +394,7 @@ def test_a_browser_shows_every_page_without_fault(site, pages, browser, address)
     for name in shown:
         page.emulate_media(color_scheme="light")
         page.goto(address + name)
+        page.add_style_tag(content="* { transition: none !important }")  # widths and colours are read at once
         seen = page.evaluate(LOOK)
         faults += [f"{name}: {kind} {what}" for kind, found in seen.items() for what in found]
         backgrounds = []

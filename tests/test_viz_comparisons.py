@@ -10,7 +10,7 @@ from matplotlib.colors import to_rgb
 from picture_form import assert_words_apart, square
 from vidlib import viz
 from vidlib.published import PUBLISHED
-from vidlib.viz.style import GRAY, ORANGE
+from vidlib.viz.style import ORANGE
 
 
 def published():
@@ -30,17 +30,19 @@ def test_costs_are_drawn_on_a_log_axis_with_the_floor_where_it_belongs():
         assert_words_apart(drawn)
 
 
-def test_an_interval_that_holds_zero_is_gray():
-    rows = {"better": (-3, -4, -2), "none": (0.5, -1, 2)}
-    figure = viz.interval_panels({"overall": rows, "overlap": rows}, xlabel="difference", zero=True)
-    assert len(figure.axes) == 2
-    for axes in figure.axes:
-        colors = {line.get_label(): line.get_color() for line in axes.lines if not line.get_label().startswith("_")}
-        assert colors["none"] == GRAY != colors["better"]
-        assert axes.get_ylim()[0] > axes.get_ylim()[1], "the first name is on top"
-    assert_words_apart(figure)
-    figure = viz.interval_panels({"overall": rows}, xlabel="error")
-    assert GRAY not in {line.get_color() for line in figure.axes[0].lines}
+def test_intervals_stand_at_their_row_and_beside_each_other():
+    rows = {"overall": {"a": (-3, -4, -2), "b": (0.5, -1, 2)}, "overlap": {"b": (1, 0, 3)}}
+    figure = viz.dot_intervals(rows, xlabel="difference", references={"no difference": 0.0}, title="Differences")
+    assert figure.narrow.get_figwidth() < figure.get_figwidth()
+    for drawn in (figure, figure.narrow):
+        (axes,) = drawn.axes
+        (dots_a, _, (line_a,)), (dots_b, _, (line_b,)) = axes.containers
+        assert dots_a.get_xdata().tolist() == [-3] and dots_b.get_xdata().tolist() == [0.5, 1]
+        assert [[x for x, _ in part] for part in line_b.get_segments()] == [[-1, 2], [0, 3]]
+        assert dots_a.get_ydata()[0] < 0 < dots_b.get_ydata()[0] < 0.5 < dots_b.get_ydata()[1] < 1.5
+        assert dots_a.get_color() != dots_b.get_color()
+        assert axes.get_ylim()[0] > axes.get_ylim()[1], "the first row is on top"
+        assert_words_apart(drawn)
 
 
 def test_parts_are_stacked_and_those_below_zero_go_to_the_left():
@@ -73,8 +75,10 @@ def test_a_box_is_drawn_around_its_place_and_nowhere_else():
         (lambda: viz.cost_panels({"a": {"m": 3}}), r"panels\['a'\]\['m'\] is a int, expected \(cost, error\)"),
         (lambda: viz.cost_panels({"a": {"m": (0, 1)}}), "expected as many costs above 0 as errors"),
         (lambda: viz.cost_panels({"a": {"m": (1, 1)}}, floors={"b": ("x", 1)}), "floors has 'b', expected one of a"),
-        (lambda: viz.interval_panels({"a": {"m": (1, 2, 3)}}, xlabel="x"), "with the value between the others"),
-        (lambda: viz.interval_panels({"a": {"m": (1, 0, 3)}}, xlabel=""), "xlabel is '', expected a text"),
+        (lambda: viz.dot_intervals({"a": {"m": (1, 2, 3)}}, xlabel="x"), "with the value between the others"),
+        (lambda: viz.dot_intervals({"a": {"m": (1, 0, np.inf)}}, xlabel="x"), "finite, with the value"),
+        (lambda: viz.dot_intervals({"a": {"m": (1, 2)}}, xlabel="x"), "expected \\(value, low, high\\)"),
+        (lambda: viz.dot_intervals({"a": {"m": (1, 0, 3)}}, xlabel=""), "xlabel is '', expected a text"),
         (lambda: viz.stacked_bars({"a": {"x": 1}, "b": {"y": 1}}, xlabel="x"), r"expected \['x'\] as the first"),
         (lambda: viz.stacked_bars({"a": {"x": np.nan}}, xlabel="x"), "expected a finite number"),
         (lambda: viz.boxed(square(3), [[0, 0]]), r"corners have shape \(1, 2\)"),

@@ -1,11 +1,11 @@
 """Every picture of the course. Figures stay outside pyplot: hand them to :func:`show` with an alt text."""
 
 from vidlib.viz.animations import clips_gif, comparison_frames, comparison_gif, save_gif
-from vidlib.viz.comparisons import boxed, cost_panels, interval_panels, stacked_bars
+from vidlib.viz.comparisons import boxed, cost_panels, dot_intervals, stacked_bars
 from vidlib.viz.curves import bar_panels, history_curves, horizon_curves, line_panels
 from vidlib.viz.diagrams import convlstm_cell, encoder_forecaster, iterative_prediction, space_time_encoder
 from vidlib.viz.figures import attention_overlay, film_strip, pictures, trajectory_plot
-from vidlib.viz.insides import dot_intervals, probe_maps, reliability_plot
+from vidlib.viz.insides import probe_maps, reliability_plot
 from vidlib.viz.pad import drawing_pad
 from vidlib.viz.show import show, show_gif
 from vidlib.viz.style import (
@@ -53,7 +53,6 @@ __all__ = [
     "film_strip",
     "history_curves",
     "horizon_curves",
-    "interval_panels",
     "iterative_prediction",
     "line_panels",
     "pictures",

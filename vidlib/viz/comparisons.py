@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import matplotlib as mpl
@@ -14,11 +14,21 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from vidlib.checks import check_counts, check_kind, check_mapping, check_numbers, check_texts, kind_of
+from vidlib.checks import check_counts, check_mapping, check_numbers, check_texts, kind_of
 from vidlib.viz.curves import check_names
-from vidlib.viz.style import COLORS, DPI, GRAY, INK, ORANGE, as_clip, as_numbers, check_drawing, style, wide_and_narrow
-
-_MARKERS = "osD^vPX<>*"
+from vidlib.viz.style import (
+    COLORS,
+    DPI,
+    GRAY,
+    INK,
+    MARKERS,
+    ORANGE,
+    as_clip,
+    as_numbers,
+    check_drawing,
+    style,
+    wide_and_narrow,
+)
 
 
 @style()
@@ -58,7 +68,7 @@ def cost_panels(
     def draw(axes: Axes, panel: str) -> None:
         for i, name in enumerate(panels[panel]):
             x, y = points[panel, name]
-            look = {"color": COLORS[i % len(COLORS)], "marker": _MARKERS[i % len(_MARKERS)]}
+            look = {"color": COLORS[i % len(COLORS)], "marker": MARKERS[i % len(MARKERS)]}
             axes.plot(x, y, linestyle="-", linewidth=1.2, markersize=6, label=name, **look)
         if panel in (floors or {}):
             name, level = floors[panel]
@@ -92,57 +102,71 @@ def _point(name: str, point: Any) -> tuple[np.ndarray, np.ndarray]:
 
 
 @style()
-def interval_panels(
-    panels: Mapping[str, Mapping[str, tuple[float, float, float]]],
+def dot_intervals(
+    rows: Mapping[str, Mapping[str, Sequence[float]]],
     *,
     xlabel: str,
-    zero: bool = False,
+    references: Mapping[str, float] | None = None,
     title: str | None = None,
 ) -> Figure:
-    """Figures with their intervals: a dot and a line for each name, panels under each other with one scale.
+    """Values with their intervals, one line for each row and name: what lies apart differs, what overlaps may not.
 
     Args:
-        panels: what a panel is of → name → (value, low, high).
+        rows: row → name → ``(value, low, high)``.
         xlabel: what the values are.
-        zero: an upright line at 0, for differences: an interval that crosses it is called none and drawn in gray.
+        references: name → level, an upright dashed line.
         title: a line above the picture.
 
     Raises:
-        ValueError: nothing to draw, or a value outside of its interval.
+        ValueError: nothing to draw, or numbers that are no value inside of its interval.
     """
-    check_mapping("intervals of a panel", panels=panels)
+    check_mapping("intervals by name", rows=rows)
     check_texts(xlabel=xlabel)
-    check_kind(bool, "True or False", zero=zero)
     check_drawing(title=title)
-    for panel, rows in panels.items():
-        check_mapping("(value, low, high)", **{f"panels[{panel!r}]": rows})
-        for name, row in rows.items():
-            where = f"panels[{panel!r}][{name!r}]"
-            numbers = as_numbers(where, row)
-            if numbers.shape != (3,) or not np.isfinite(numbers).all() or not numbers[1] <= numbers[0] <= numbers[2]:
-                raise ValueError(f"{where} is {row!r}, expected (value, low, high) with the value between the others.")
-    heights = [max(1, len(rows)) for rows in panels.values()]
-    longest = max(len(name) for rows in panels.values() for name in rows)
-    height = 0.34 * sum(heights) + 0.42 * len(panels) + 0.65 + (0.3 if title else 0)
-    figure = Figure(figsize=(4.4, height), dpi=DPI, layout="constrained")
-    if title:
-        figure.suptitle(textwrap.fill(title, 46), x=0.01, ha="left", weight="bold", size=11)
-    grid = figure.subplots(len(panels), 1, sharex=True, squeeze=False, height_ratios=heights)[:, 0]
-    for axes, (panel, rows) in zip(grid, panels.items(), strict=True):
-        for place, (name, (value, low, high)) in enumerate(rows.items()):
-            color = GRAY if zero and low <= 0 <= high else COLORS[0]
-            axes.plot([low, high], [place, place], color=color, linewidth=2, label=name)
-            axes.plot([value], [place], marker="o", color=color, markersize=6)
-        axes.set_ylim(len(rows) - 0.5, -0.5)
-        axes.set_yticks(range(len(rows)), list(rows), size=9 if longest <= 24 else 8)
-        axes.grid(axis="y", visible=False)
-        if zero:
-            axes.axvline(0, color=INK, linewidth=1)
-        if len(panels) > 1 or panel.strip():
-            axes.set_title(panel, fontsize=10)
-    grid[-1].set_xlabel("\n".join(textwrap.wrap(xlabel, 44)))
-    grid[-1].xaxis.set_major_locator(mpl.ticker.MaxNLocator(5))
-    return figure
+    if references is not None:
+        check_mapping("level", references=references)
+        check_numbers(**{f"references[{name!r}]": level for name, level in references.items()})
+    for row, named in rows.items():
+        check_mapping("(value, low, high)", **{f"rows[{row!r}]": named})
+        for name, found in named.items():
+            three = as_numbers(f"rows[{row!r}][{name!r}]", found)
+            if three.shape != (3,) or not np.isfinite(three).all() or not three[1] <= three[0] <= three[2]:
+                raise ValueError(
+                    f"rows[{row!r}][{name!r}] is {found!r}, expected (value, low, high), finite, "
+                    "with the value between the others."
+                )
+    names = list(dict.fromkeys(name for named in rows.values() for name in named))
+
+    def paint(narrow: bool) -> Figure:
+        height = (
+            0.9
+            + len(rows) * (0.12 + 0.125 * len(names))
+            + 0.25 * bool(title)
+            + (0.3 * -(-len(names) // 2) if narrow else 0)
+        )
+        figure = Figure(figsize=(4.2 if narrow else 7.4, height), dpi=DPI, layout="constrained")
+        axes = figure.add_subplot(xlabel=xlabel)
+        if title:
+            axes.set_title(textwrap.fill(title, 34) if narrow else title)
+        for i, name in enumerate(names):
+            offset = 0.7 * (i - (len(names) - 1) / 2) / max(len(names), 1)
+            places = [(place + offset, rows[row][name]) for place, row in enumerate(rows) if name in rows[row]]
+            y, (value, low, high) = [p for p, _ in places], np.array([v for _, v in places], dtype=float).T
+            axes.errorbar(
+                value, y, xerr=[value - low, high - value], capsize=2.5, linewidth=1.4, label=name,
+                fmt=MARKERS[i % len(MARKERS)], color=COLORS[i % len(COLORS)],
+            )  # fmt: skip
+        for label, level in (references or {}).items():
+            axes.axvline(level, color=GRAY, linestyle="--", linewidth=1.2, label=label)
+        axes.set_yticks(range(len(rows)), [textwrap.fill(row, 16 if narrow else 24) for row in rows], size=9)
+        axes.set_ylim(len(rows) - 0.4, -0.6)
+        if len(names) > 1 and not narrow:
+            axes.legend(frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
+        elif len(names) > 1:
+            figure.legend(frameon=False, loc="outside lower center", ncols=2)
+        return figure
+
+    return wide_and_narrow(paint)
 
 
 @style()

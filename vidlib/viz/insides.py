@@ -1,4 +1,4 @@
-"""What is inside a model: maps of probes, pairs of pictures under an intervention, reliability."""
+"""What is inside a model: maps of probes and reliability."""
 
 from __future__ import annotations
 
@@ -13,9 +13,7 @@ from matplotlib.figure import Figure
 
 from vidlib.checks import check_counts, check_mapping, check_numbers, check_texts
 from vidlib.viz.curves import check_names
-from vidlib.viz.style import COLORS, DPI, GRAY, INK, as_numbers, check_drawing, style, wide_and_narrow
-
-_MARKERS = "osD^vP"
+from vidlib.viz.style import COLORS, DPI, GRAY, INK, MARKERS, as_numbers, check_drawing, style, wide_and_narrow
 
 
 @style()
@@ -148,78 +146,13 @@ def reliability_plot(
         axes.plot([low, high], [low, high], color=INK, linewidth=1, linestyle="--", label="calibrated")
         for i, (name, (said, came)) in enumerate(lines.items()):
             color = GRAY if name in (references or {}) else COLORS[i % len(COLORS)]
-            axes.plot(said, came, marker=_MARKERS[i % len(_MARKERS)], color=color, label=name)
+            axes.plot(said, came, marker=MARKERS[i % len(MARKERS)], color=color, label=name)
         axes.text(high / 1.2, low * 1.3, "says too much", ha="right", va="bottom", color=GRAY, size=9)
         axes.text(low * 1.3, high / 1.3, "says too little", ha="left", va="top", color=GRAY, size=9)
         if narrow:
             figure.legend(frameon=False, loc="outside lower center", ncols=2)
         else:
             axes.legend(frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
-        return figure
-
-    return wide_and_narrow(paint)
-
-
-@style()
-def dot_intervals(
-    rows: Mapping[str, Mapping[str, Sequence[float]]],
-    *,
-    xlabel: str,
-    references: Mapping[str, float] | None = None,
-    title: str | None = None,
-) -> Figure:
-    """Values with their intervals, one line for each row and name: what lies apart differs, what overlaps may not.
-
-    Args:
-        rows: row → name → ``(value, low, high)``.
-        xlabel: what the values are.
-        references: name → level, an upright dashed line.
-        title: a line above the picture.
-
-    Raises:
-        ValueError: nothing to draw, or numbers that are no value inside of its interval.
-    """
-    check_mapping("intervals by name", rows=rows)
-    check_texts(xlabel=xlabel)
-    check_drawing(title=title)
-    if references is not None:
-        check_mapping("level", references=references)
-        check_numbers(**{f"references[{name!r}]": level for name, level in references.items()})
-    for row, named in rows.items():
-        check_mapping("(value, low, high)", **{f"rows[{row!r}]": named})
-        for name, found in named.items():
-            three = as_numbers(f"rows[{row!r}][{name!r}]", found)
-            if three.shape != (3,) or not three[1] <= three[0] <= three[2]:
-                raise ValueError(f"rows[{row!r}][{name!r}] is {found!r}, expected (value, low, high) in this order.")
-    names = list(dict.fromkeys(name for named in rows.values() for name in named))
-
-    def paint(narrow: bool) -> Figure:
-        height = (
-            0.9
-            + len(rows) * (0.12 + 0.125 * len(names))
-            + 0.25 * bool(title)
-            + (0.3 * -(-len(names) // 2) if narrow else 0)
-        )
-        figure = Figure(figsize=(4.2 if narrow else 7.4, height), dpi=DPI, layout="constrained")
-        axes = figure.add_subplot(xlabel=xlabel)
-        if title:
-            axes.set_title(textwrap.fill(title, 34) if narrow else title)
-        for i, name in enumerate(names):
-            offset = 0.7 * (i - (len(names) - 1) / 2) / max(len(names), 1)
-            places = [(place + offset, rows[row][name]) for place, row in enumerate(rows) if name in rows[row]]
-            y, (value, low, high) = [p for p, _ in places], np.array([v for _, v in places], dtype=float).T
-            axes.errorbar(
-                value, y, xerr=[value - low, high - value], fmt=_MARKERS[i % 6], color=COLORS[i % len(COLORS)],
-                capsize=2.5, linewidth=1.4, label=name,
-            )  # fmt: skip
-        for label, level in (references or {}).items():
-            axes.axvline(level, color=GRAY, linestyle="--", linewidth=1.2, label=label)
-        axes.set_yticks(range(len(rows)), [textwrap.fill(row, 16 if narrow else 24) for row in rows], size=9)
-        axes.set_ylim(len(rows) - 0.4, -0.6)
-        if len(names) > 1 and not narrow:
-            axes.legend(frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
-        elif len(names) > 1:
-            figure.legend(frameon=False, loc="outside lower center", ncols=2)
         return figure
 
     return wide_and_narrow(paint)

@@ -25,6 +25,7 @@ from vidlib.video import check_video
 BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY = "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9"
 COLORS = (BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY)
 INK, RULE, GRAY, EDGE = "#222222", "#DDDDDD", "#666666", "#8A8A8A"  # text, lines, what is no model, rims of frames
+MARKERS = "osD^vPX<>*"
 STYLE = {
     "figure.facecolor": "white",
     "savefig.facecolor": "white",
