@@ -18,6 +18,7 @@ from vidlib.digits import load_digits
 from vidlib.machine import fast_precision, has_compiler
 from vidlib.models.registry import MODELS
 from vidlib.moving_mnist import MovingMNIST
+from vidlib.training import compiled
 from vidlib.video import float_batch, to_float
 
 STEPS = 4  # of each turn
@@ -75,7 +76,7 @@ class Step:
             for module in self.model.modules():
                 if isinstance(module, (nn.Conv2d, nn.ConvTranspose2d)):
                     module.to(memory_format=torch.channels_last)
-        self.run = torch.compile(self.model) if row.compile else self.model
+        self.run = compiled(self.model) if row.compile else self.model
         self.optimizer = torch.optim.Adam(self.model.parameters(), lr=1e-4)
         self.batch = self.video()
 

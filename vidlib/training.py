@@ -579,7 +579,7 @@ def _batch_that_fits(accelerator: Accelerator, model: nn.Module, loss, past: Ten
 
 
 def _prepare(
-    accelerator: Accelerator, model: nn.Module, settings: TrainSettings, compiled: bool
+    accelerator: Accelerator, model: nn.Module, settings: TrainSettings, compile: bool
 ) -> tuple[nn.Module, list[torch.optim.Optimizer]]:
     """The model as Accelerate calls it, and its optimisers."""
     lr, decay = settings.lr, settings.weight_decay
@@ -592,8 +592,15 @@ def _prepare(
     if stacks:
         groups = [{"params": matrices, "stacked": number} for number, matrices in stacks.items()]
         optimizers.append(Muon(groups, lr=lr, weight_decay=decay))
-    prepared, *optimizers = accelerator.prepare(torch.compile(model) if compiled else model, *optimizers)
+    prepared, *optimizers = accelerator.prepare(compiled(model) if compile else model, *optimizers)
     return prepared, optimizers
+
+
+def compiled(model: nn.Module) -> nn.Module:
+    """The model as :func:`fit` compiles it."""
+    # Inductor would spread the layout of a convolution's input to every 4-D tensor on the way there: a transformer's
+    # tokens would lie with their features apart, and each of its norms would sum across memory
+    return torch.compile(model, options={"layout_optimization": False})
 
 
 def _average(averaged: nn.Module, model: nn.Module, decay: float, step: int) -> None:
