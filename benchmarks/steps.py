@@ -18,7 +18,7 @@ from vidlib.digits import load_digits
 from vidlib.machine import fast_precision, has_compiler
 from vidlib.models.registry import MODELS
 from vidlib.moving_mnist import MovingMNIST
-from vidlib.training import compiled
+from vidlib.training import channels_last, compiled
 from vidlib.video import float_batch, to_float
 
 STEPS = 4  # of each turn
@@ -72,10 +72,8 @@ class Step:
         self.clips = MovingMNIST(10**9, digits=load_digits("auto", "train"))
         self.position = 0
         self.model = row.build(copy.deepcopy(model)).to(device).train()
-        if row.channels_last:  # as fit does: filters over pictures only, a model may have others
-            for module in self.model.modules():
-                if isinstance(module, (nn.Conv2d, nn.ConvTranspose2d)):
-                    module.to(memory_format=torch.channels_last)
+        if row.channels_last:
+            channels_last(self.model)
         self.run = compiled(self.model) if row.compile else self.model
         self.optimizer = torch.optim.Adam(self.model.parameters(), lr=1e-4)
         self.batch = self.video()

@@ -131,7 +131,7 @@ def table(rows: list[Row], seconds: dict[str, float], clips: int, command: str) 
     lines = [
         "# What the perceptual loss buys and costs",
         "",
-        f"The shipped `{START}` (weights {weights_hash(START)}) after {clips:,} more clips with MSE + λ · perceptual; "
+        f"`{START}` with the weights {weights_hash(START)} after {clips:,} more clips with MSE + λ · perceptual; "
         "all runs see the same clips. "
         "*Share*: how heavy the second term was at the start, beside an MSE of 1. The distances are those of the two "
         "backbones' features (256 test clips); each loss lowers its own, the other one is the independent judge. "

@@ -186,7 +186,8 @@ class _Run:
     ) -> None:
         self.model, self.train, self.validation, self.loss = model, train, validation, loss
         self.settings, self.accelerator = settings, accelerator
-        _move(model, accelerator.device)
+        model.to(accelerator.device)
+        channels_last(model)
         self.averaged = copy.deepcopy(model).eval()
         self.prepared, self.optimizers = _prepare(accelerator, model, settings, compile)
         clips = len(train) if settings.clips_per_epoch is None else settings.clips_per_epoch
@@ -555,9 +556,8 @@ def _pair(clips: Clips, indices: range, model: nn.Module, device: torch.device) 
     return video[:, : model.past], video[:, model.past :]
 
 
-def _move(model: nn.Module, device: torch.device) -> None:
-    """To the device, with the layout in which its convolutions over pictures are fastest."""
-    model.to(device)
+def channels_last(model: nn.Module) -> None:
+    """Give filters over pictures their fastest layout, as :func:`fit` does; a model may have other filters."""
     for module in model.modules():
         if isinstance(module, (nn.Conv2d, nn.ConvTranspose2d)):
             module.to(memory_format=torch.channels_last)

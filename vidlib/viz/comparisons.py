@@ -149,7 +149,7 @@ def dot_intervals(
         if title:
             axes.set_title(textwrap.fill(title, 34) if narrow else title)
         for i, name in enumerate(names):
-            offset = 0.7 * (i - (len(names) - 1) / 2) / max(len(names), 1)
+            offset = 0.7 * (i - (len(names) - 1) / 2) / len(names)
             places = [(place + offset, rows[row][name]) for place, row in enumerate(rows) if name in rows[row]]
             y, (value, low, high) = [p for p, _ in places], np.array([v for _, v in places], dtype=float).T
             axes.errorbar(
