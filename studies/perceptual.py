@@ -44,19 +44,14 @@ RULE = (
 
 @dataclass
 class Row:
-    """One fine-tuning, or the weights that all of them start from (``weight`` None)."""
+    """One fine-tuning, or the weights that all of them start from."""
 
     backbone: str
     share: float
-    weight: float | None
+    weight: float
     validation: dict[str, float]
     test: Scores
     distances: dict[str, float]  # on test clips, by backbone
-
-    @property
-    def name(self) -> str:
-        """As the table says it."""
-        return "none (before)" if self.weight is None else self.backbone if self.weight else "none (control)"
 
 
 def recipe(clips: int, weight: float, backbone: str) -> recipes.Recipe:
@@ -93,16 +88,16 @@ def seconds_per_step(losses: dict[str, PerceptualLoss]) -> dict[str, float]:
 def run(
     losses: dict[str, PerceptualLoss], clips: int, tested_on: int, out: Path, digits: str, vgg_weights: str | None
 ) -> list[Row]:
-    """Score the weights before, then fine-tune and score; the control first."""
+    """Score the weights before, then fine-tune and score every row; the control first."""
     validation = validation_clips(digits, 256)
     test = test_clips(digits, tested_on)
 
-    def scored(model: nn.Module, backbone: str, share: float, weight: float | None, **known: float) -> Row:
+    def scored(model: nn.Module, backbone: str, share: float, weight: float, **known: float) -> Row:
         on_test = _predict(model, test, 256)
         distances = {name: loss(*on_test).item() for name, loss in losses.items()}
         return Row(backbone, share, weight, known, evaluate(model, test), distances)
 
-    rows = [scored(load_pretrained(START), "", 0, None)]
+    rows = [scored(load_pretrained(START), "", 0, 0.0)]
     for (backbone, share), weight in {("vgg19", 0.0): 0.0, **weights(losses, validation)}.items():
         folder = out / f"{clips}-{backbone}-{share:g}"
         if not (folder / "model.safetensors").exists():
@@ -141,11 +136,14 @@ def table(rows: list[Row], seconds: dict[str, float], clips: int, command: str) 
         "| VGG19 distance ↓ | digit distance ↓ | seconds per step |",
         "| --- " * 11 + "|",
     ]
-    for row in rows:
+    before, control, *tuned = rows
+    step = {backbone: f"{taken:.2f}" for backbone, taken in seconds.items()}
+    named = [("none (before)", before, "–"), ("none (control)", control, step[""])]
+    named += [(row.backbone, row, step[row.backbone]) for row in tuned]
+    for name, row, taken in named:
         figures = [f"{row.test.overall[key]:.{TITLES[key][1]}f}" for key in SHOWN]
-        taken = "–" if row.weight is None else f"{seconds[row.backbone if row.weight else '']:.2f}"
         lines.append(
-            f"| {row.name} | {row.share:g} | {row.weight or 0:g} | {' | '.join(figures)} | "
+            f"| {name} | {row.share:g} | {row.weight:g} | {' | '.join(figures)} | "
             f"{row.distances['vgg19']:.4f} | {row.distances['digits']:.4f} | {taken} |"
         )
     best = chosen(rows)

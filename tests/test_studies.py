@@ -112,15 +112,15 @@ def test_every_fine_tuning_takes_as_many_passes(monkeypatch, tmp_path):
     assert seen == [(48, 8, 20), (48, 8, 30)]
 
 
-def row(backbone: str, weight: float | None, validation_mse: float, distance: float) -> perceptual.Row:
+def row(backbone: str, weight: float, validation_mse: float, distance: float) -> perceptual.Row:
     figures = {"mse": validation_mse, "mae": 1.0, "ssim": 0.5, "ssim_published": 0.6, "sharpness": 0.7}
     scores = Scores(figures, {}, 3, "three clips")
     validation = {"mse": validation_mse, "vgg19": distance}
-    return perceptual.Row(backbone, weight or 0, weight, validation, scores, {"vgg19": distance, "digits": 1.0})
+    return perceptual.Row(backbone, weight, weight, validation, scores, {"vgg19": distance, "digits": 1.0})
 
 
 def test_the_shipped_weight_is_chosen_by_the_written_rule():
-    before, control = row("", None, 90.0, 0.1), row("vgg19", 0.0, 100.0, 5.0)
+    before, control = row("", 0.0, 90.0, 0.1), row("vgg19", 0.0, 100.0, 5.0)
     sharp, too_far = row("vgg19", 1.0, 109.9, 3.0), row("vgg19", 4.0, 110.1, 1.0)
     other = row("digits", 1.0, 101.0, 0.5)
     assert perceptual.chosen([before, control, row("vgg19", 0.25, 101.0, 4.0), sharp, too_far, other]) is sharp
