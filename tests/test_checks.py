@@ -390,7 +390,8 @@ DOORS: dict[str, tuple[Callable, dict[str, Any], dict[str, tuple]]] = {
         viz.bar_panels,
         {"panels": {"x": {"g": {"a": 1.0}}}, "ylabel": "y"},
         {"panels": (*MAPPING, {"x": {}}, {"x": {"g": {}}}, {"x": {"g": {"a": NAN}}}, {"x": {"g": {"a": (1, -1)}}})}
-        | {"ylabel": TEXT, "gray": LABELS, "title": TITLE},
+        | {"ylabel": TEXT, "gray": LABELS, "title": TITLE}
+        | {"references": (*MAPPING[1:], {"a": NAN}, {"a": "1"})},
     ),
     "cost_panels": (
         viz.cost_panels,

@@ -269,7 +269,7 @@ def test_bar_panels_draw_heights_errors_and_names_that_fit():
     groups = ("no overlap at all (43 clips)", "one to three frames (62 clips)", "4–10 (95 clips)")
     panels = {"overlap": {group: {"convlstm": (65 + i, 2), "all-black": 180} for i, group in enumerate(groups)}}
     panels["bounces"] = {group: {"convlstm": (60, 0)} for group in groups}
-    figure = viz.bar_panels(panels, ylabel="MSE", gray=("all-black",))
+    figure = viz.bar_panels(panels, ylabel="MSE", references={"copy-last": 300}, gray=("all-black",))
     for drawn in both(figure):
         left, right = drawn.axes
         bars = {bar.get_label(): bar for bar in left.containers if isinstance(bar, mpl.container.BarContainer)}
@@ -281,6 +281,8 @@ def test_bar_panels_draw_heights_errors_and_names_that_fit():
         assert sum(isinstance(c, mpl.container.BarContainer) for c in right.containers) == 1
         assert_words_apart(drawn)
         assert " ".join(left.get_xticklabels()[0].get_text().split()) == groups[0]
+        assert left.get_xticklabels()[1].get_text().endswith("\n(62\N{NO-BREAK SPACE}clips)"), "a bracket is one word"
+        assert {axes.lines[-1].get_label(): axes.lines[-1].get_ydata()[0] for axes in drawn.axes} == {"copy-last": 300}
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from vidlib.checks import check_counts, check_mapping, check_numbers, check_texts, kind_of
-from vidlib.viz.curves import check_names
+from vidlib.viz.curves import check_levels, check_names
 from vidlib.viz.style import (
     COLORS,
     DPI,
@@ -123,9 +123,7 @@ def dot_intervals(
     check_mapping("intervals by name", rows=rows)
     check_texts(xlabel=xlabel)
     check_drawing(title=title)
-    if references is not None:
-        check_mapping("level", references=references)
-        check_numbers(**{f"references[{name!r}]": level for name, level in references.items()})
+    check_levels(references)
     for row, named in rows.items():
         check_mapping("(value, low, high)", **{f"rows[{row!r}]": named})
         for name, found in named.items():

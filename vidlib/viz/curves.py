@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import textwrap
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
@@ -206,9 +207,7 @@ def line_panels(
     check_names(dots=dots, steps=steps, gray=gray)
     if divide is not None:
         check_numbers(-np.inf, open=True, divide=divide)
-    if references is not None:
-        check_mapping("level", references=references)
-        check_numbers(**{f"references[{name!r}]": value for name, value in references.items()})
+    check_levels(references)
     lines = {}
     for panel, curves in panels.items():
         check_mapping("(x, y)", **{f"panels[{panel!r}]": curves})
@@ -250,6 +249,7 @@ def bar_panels(
     panels: Mapping[str, Mapping[str, Mapping[str, Any]]],
     *,
     ylabel: str,
+    references: Mapping[str, float] | None = None,
     gray: Collection[str] = (),
     title: str | None = None,
 ) -> Figure:
@@ -258,6 +258,7 @@ def bar_panels(
     Args:
         panels: what a panel's groups are → group → name → height, or ``(height, standard error)``.
         ylabel: what the heights are.
+        references: name → level, a dashed line through all panels.
         gray: names of what is no model, drawn in gray.
         title: a line above the picture.
 
@@ -267,6 +268,7 @@ def bar_panels(
     check_mapping("groups of a panel", panels=panels)
     check_texts(ylabel=ylabel)
     check_drawing(title=title)
+    check_levels(references)
     check_names(gray=gray)
     bars = {}
     for panel, groups in panels.items():
@@ -295,6 +297,7 @@ def bar_panels(
                         ecolor=INK,
                         label=name,
                     )
+            _add_levels(axes, references or {})
             axes.set(xlabel=panel, xlim=(-0.6, len(groups) - 0.4))
             axes.set_xticks(range(len(groups)), groups)
             axes.grid(axis="x", visible=False)
@@ -303,6 +306,12 @@ def bar_panels(
     for axes in (*figure.axes, *figure.narrow.axes):
         _wrap_names(axes)
     return figure
+
+
+def check_levels(references: Mapping[str, float] | None) -> None:
+    if references is not None:
+        check_mapping("level", references=references)
+        check_numbers(**{f"references[{name!r}]": level for name, level in references.items()})
 
 
 def check_names(**values: Collection[str]) -> None:
@@ -411,13 +420,15 @@ def _thin_out(axes: Axes) -> None:
 
 
 def _wrap_names(axes: Axes) -> None:
-    """Names of groups in lines that fit their place."""
+    """Names of groups in lines that fit their place; what stands in brackets stays together."""
     axes.figure.draw_without_rendering()
     room, names = 0.95 * axes.bbox.width / len(axes.get_xticks()), []
     for label in axes.get_xticklabels():
-        while " " in label.get_text() and label.get_window_extent().width > room:
-            before, _, after = label.get_text().rpartition(" ")
-            label.set_text(f"{before}\n{after}")
+        name = re.sub(r" (?=[^(]*\))", "\N{NO-BREAK SPACE}", label.get_text())
+        for longest in range(len(name), 0, -1):
+            label.set_text(textwrap.fill(name, longest, break_long_words=False))
+            if label.get_window_extent().width <= room:
+                break
         names.append(label.get_text())
     axes.set_xticks(axes.get_xticks(), names)
 
