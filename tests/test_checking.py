@@ -272,6 +272,15 @@ def test_a_guess_beside_a_choice(guess, measured, text):
     assert text in compared_text(CHOICE, guess, measured)
 
 
+@pytest.mark.parametrize(
+    ("guess", "judged"),
+    [("Mean", ": right; it is"), ("copy", ": right; it is"), ("black", ", it is"), (["copy"], ", it is")],
+)
+def test_a_guess_that_is_level_with_what_was_measured_is_right(guess, judged):
+    text = compared_text(CHOICE, guess, "copy", ["mean"])
+    assert judged in text and text.endswith("it is copy; level with it on these clips: mean")
+
+
 def test_a_guess_is_looked_at():
     assert fault_of_guess(CHOICE, "blck") == "your guess is 'blck', did you mean 'black'?"
     assert fault_of_guess(CHOICE, ["copy", 3]).startswith("your guess is 3, expected one of ")

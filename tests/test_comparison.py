@@ -13,7 +13,7 @@ import badges
 from vidlib import intervals, load_pretrained
 from vidlib.baselines import AllBlack, CopyLast
 from vidlib.comparison import cost, score_together, what_happens
-from vidlib.intervals import Interval, bootstrap
+from vidlib.intervals import Interval, bootstrap, leaders
 from vidlib.metrics import evaluate, lpips_file
 from vidlib.models.convlstm import ConvLSTM
 from vidlib.models.vit import VideoTransformer
@@ -95,6 +95,32 @@ def test_weights_make_a_ratio_of_sums():
 def test_what_cannot_be_drawn_is_one_sentence(arguments, sentence):
     with pytest.raises(ValueError, match=sentence):
         bootstrap(*arguments)
+
+
+def test_who_leads_and_who_is_level_with_it():
+    """All are hard on the same clips, so intervals overlap widely; only clip by clip is a small difference seen."""
+    dice = np.random.default_rng(3)
+    hard = dice.gamma(2.0, 20.0, 60)
+    found = {"lowest": hard - 9, "level": hard + dice.normal(0, 1, 60), "first": hard + dice.normal(0.05, 0.1, 60)}
+    assert bootstrap(found["lowest"]).high > bootstrap(found["first"]).low
+    assert leaders(found) == sorted(["first", "level"], key=lambda name: -found[name].mean())
+    assert leaders(found, smallest=True) == ["lowest"]
+    assert leaders({"one": [1.0], "other": [1.0], "rounded": [0.9999], "less": [0.99]}) == ["one", "other", "rounded"]
+
+
+def test_a_share_leads_by_its_sums_and_clips_without_a_number_are_left_out():
+    steady = np.ones(40)
+    shares = {"half": 0.5 * steady, "most": np.linspace(0.5, 2.5, 40) * 0.9}
+    assert leaders(shares, {"half": steady, "most": np.linspace(0.5, 2.5, 40)}) == ["most"]
+    some = np.where(np.arange(40) < 3, np.nan, 2.0)
+    assert leaders({"some": some, "none": np.nan * steady, "all": 1.9 * steady}) == ["some"]
+    assert leaders({"none": np.nan * steady, "nor here": np.nan * steady}) == ["none"]
+
+
+@pytest.mark.parametrize("by_clip", [{}, {"one": [1.0, 2.0], "other": [1.0]}, {"one": 1.0}, [1.0]])
+def test_what_cannot_be_ranked_is_one_sentence(by_clip):
+    with pytest.raises(ValueError, match="by_clip .* expected"):
+        leaders(by_clip)
 
 
 # ------------------------------------------------------------------------------------------------ one call for all

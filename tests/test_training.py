@@ -29,7 +29,7 @@ from vidlib.machine import has_compiler
 from vidlib.models.convlstm import ConvLSTM
 from vidlib.models.vit import VideoTransformer
 from vidlib.muon import Muon
-from vidlib.training import fit, validation_mse
+from vidlib.training import fit, mse_by_clip, validation_mse
 
 needs_compiler = pytest.mark.skipif(not has_compiler("cpu"), reason="there is no C++ compiler for torch.compile")
 TIMED = ("seconds", "clips_per_second")
@@ -521,7 +521,8 @@ def test_validation_counts_every_clip_once():
         errors = (model(video[:, :2]) - video[:, 2:]).square().sum((2, 3, 4)).mean(1)
     for batch_size in (1, 2, 5, 16):
         assert validation_mse(model, clips, batch_size=batch_size) == pytest.approx(errors.mean().item(), rel=1e-5)
-    assert clips.asked == [*range(5)] * 4
+        assert mse_by_clip(model, clips, batch_size=batch_size).tolist() == pytest.approx(errors.tolist(), rel=1e-5)
+    assert clips.asked == [*range(5)] * 8
 
 
 @pytest.mark.parametrize("convert", [list, torch.from_numpy, lambda pixels: pixels], ids=["list", "tensor", "array"])

@@ -5,11 +5,12 @@ jackknife").
 from __future__ import annotations
 
 import functools
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from vidlib.checks import check_counts, check_numbers
+from vidlib.checks import check_counts, check_mapping, check_numbers
 
 _AT_ONCE = 4_000_000  # numbers of a bootstrap in memory
 
@@ -58,14 +59,63 @@ def bootstrap(values: Any, weights: Any = None, *, level: float = 0.95, draws: i
         )
     if (weights < 0).any() or weights.sum() == 0:
         raise ValueError("weights are negative or sum to 0, expected positive ones: there is nothing to average over.")
+    tails = [(1 - level) / 2, (1 + level) / 2]
+    low, high = np.quantile(_finite(_means(values, weights, draws, seed)), tails)
+    return Interval(float(values.sum() / weights.sum()), float(low), float(high))
+
+
+def leaders(
+    by_clip: Mapping[str, Any], weights: Mapping[str, Any] | None = None, *, smallest: bool = False
+) -> list[str]:
+    """Who has the largest mean over clips, and who shares the lead with it.
+
+    Two share the lead where the 95% interval of their difference holds 0, or less than a thousandth of the mean that
+    leads. All are drawn on the same clips, so that what is hard for both cancels.
+
+    Args:
+        by_clip: name → ``(clips,)``, as many for each; a clip without a number is NaN.
+        weights: name → ``(clips,)``, where the figure is a sum of values by a sum of weights, as in :func:`bootstrap`.
+        smallest: whether the smallest mean leads.
+
+    Returns:
+        The names in the lead, the leading mean first.
+
+    Raises:
+        ValueError: nothing to compare, or another number of clips.
+    """
+    check_mapping("numbers, one per clip", by_clip=by_clip)
+    values = {name: np.asarray(found, float) for name, found in by_clip.items()}
+    shapes = {found.shape for found in values.values()}
+    if len(shapes) > 1 or len(next(iter(shapes))) != 1:
+        raise ValueError(f"by_clip has the shapes {sorted(shapes)}, expected (clips,), the same for all.")
+    sign = -1 if smallest else 1
+    drawn, means = {}, {}
+    for name, found in values.items():
+        known = np.isfinite(found)
+        share = known * (1.0 if weights is None else np.asarray(weights[name], float))
+        found = np.where(known, sign * found, 0.0)
+        means[name] = found.sum() / share.sum() if share.sum() else -np.inf  # without any number nobody leads
+        drawn[name] = _means(found, share)
+    first = max(means, key=means.get)
+    with np.errstate(invalid="ignore"):
+        behind = {name: _finite(drawn[first] - drawn[name]) for name in means if name != first}
+    nothing = abs(means[first]) / 1000  # rounding alone can say the same of every clip
+    level = [name for name, less in behind.items() if len(less) and np.quantile(less, 0.025) <= nothing]
+    return [first, *sorted(level, key=means.get, reverse=True)]
+
+
+def _finite(means: np.ndarray) -> np.ndarray:
+    return means[np.isfinite(means)]  # a rare group may be missing from a draw
+
+
+def _means(values: np.ndarray, weights: np.ndarray, draws: int = 2_000, seed: int = 0) -> np.ndarray:
+    """The figure of each draw of clips, ``(draws,)``; not finite where a draw has no weight."""
     parts = []
     for first in range(0, draws, step := max(1, _AT_ONCE // len(values))):
         often = _drawn(len(values), min(step, draws - first), seed + first)
-        above, below = often @ values, often @ weights
-        parts.append(above[below > 0] / below[below > 0])  # a rare group may be missing from a draw
-    tails = [(1 - level) / 2, (1 + level) / 2]
-    low, high = np.quantile(np.concatenate(parts), tails)
-    return Interval(float(values.sum() / weights.sum()), float(low), float(high))
+        with np.errstate(invalid="ignore", divide="ignore"):
+            parts.append((often @ values) / (often @ weights))
+    return np.concatenate(parts)
 
 
 @functools.lru_cache(maxsize=2)

@@ -418,14 +418,19 @@ def best_row(history: History) -> dict[str, float]:
 
 def validation_mse(model: nn.Module, clips, *, batch_size: int = 16) -> float:
     """MSE per frame over all of ``clips``, on the device where the model is; the model should be in eval mode."""
-    clips, device, total = as_clips(clips), device_of(model), 0.0
+    return mse_by_clip(model, clips, batch_size=batch_size).mean().item()
+
+
+def mse_by_clip(model: nn.Module, clips, *, batch_size: int = 16) -> Tensor:
+    """MSE per frame of each clip, ``(clips,)`` float64 on the CPU; see :func:`validation_mse`."""
+    clips, device, errors = as_clips(clips), device_of(model), []
     with torch.inference_mode():
         for start in range(0, len(clips), batch_size):
             past, future = _pair(clips, range(start, min(start + batch_size, len(clips))), model, device)
             prediction = model(past)
             check_prediction(prediction, model, past)
-            total += F.mse_loss(prediction, future).item() * future[0, 0].numel() * len(past)
-    return total / len(clips)
+            errors.append((prediction - future).square().sum((2, 3, 4)).mean(1))
+    return torch.cat(errors).double().cpu()
 
 
 def muon_matrices(model: nn.Module) -> dict[int, list[Tensor]]:

@@ -142,16 +142,17 @@ def guess(name: str, value: Any = ...) -> None:
 
 
 @_never_raises
-def compare(name: str, measured: Any) -> None:
+def compare(name: str, measured: Any, *level: str) -> None:
     """Print a guess beside what was measured; without a guess, what was measured.
 
     Args:
         name: of the question.
         measured: a number, one of the choices, or a list of them in their order.
+        level: choices that the same clips don't part from it; each is as right a guess.
     """
     if question := _known(name, QUESTIONS, "question"):
-        made = name in _guesses
-        said = compared_text(question, _guesses[name], measured) if made else measured_text(question, measured)
+        made, found = name in _guesses, (measured, level)
+        said = compared_text(question, _guesses[name], *found) if made else measured_text(question, *found)
         print(f"{name}: {said}")
 
 

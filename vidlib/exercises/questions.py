@@ -11,6 +11,7 @@ A question has no check and no grade. It is a :class:`Question` in the file of i
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from numbers import Real
 from typing import Any
@@ -49,18 +50,26 @@ def fault_of_guess(question: Question, guess: Any) -> str | None:
     return None
 
 
-def measured_text(question: Question, measured: Any) -> str:
-    """What was measured, alone."""
-    return f"it is {_text(measured, question.unit)}"
+def measured_text(question: Question, measured: Any, level: Sequence[str] = ()) -> str:
+    """What was measured, alone; and what is level with it.
+
+    >>> measured_text(Question("gate", "Which gate costs most?"), "forget", ["output"])
+    'it is forget; level with it on these clips: output'
+    """
+    beside = f"; level with it on these clips: {', '.join(level)}" if level else ""
+    return f"it is {_text(measured, question.unit)}{beside}"
 
 
-def compared_text(question: Question, guess: Any, measured: Any) -> str:
+def compared_text(question: Question, guess: Any, measured: Any, level: Sequence[str] = ()) -> str:
     """A guess beside what was measured.
 
     >>> compared_text(Question("speed", "How fast?"), 30, 50.8)
     'you said 30, it is 50.8: 1.7 times too low'
     """
-    return f"you said {_text(guess, question.unit)}, it is {_text(measured, question.unit)}{_judged(guess, measured)}"
+    found = measured_text(question, measured, level)
+    if level and any(_same(guess, name) for name in (measured, *level)):
+        return f"you said {_text(guess, question.unit)}: right; {found}"
+    return f"you said {_text(guess, question.unit)}, {found}{_judged(guess, measured)}"
 
 
 def _judged(guess: Any, measured: Any) -> str:
@@ -70,7 +79,7 @@ def _judged(guess: Any, measured: Any) -> str:
         right = sum(a == b for a, b in zip(guess, measured, strict=True))
         return f": {right} of {len(measured)} in their place"
     if isinstance(measured, str):
-        return ": right" if isinstance(guess, str) and _plain(guess) == _plain(measured) else ""
+        return ": right" if _same(guess, measured) else ""
     if not isinstance(guess, Real):
         return ""
     found = float(array(measured))
@@ -87,8 +96,8 @@ def _judged(guess: Any, measured: Any) -> str:
     return f": {times:.2g} times too {way}" if guess > 0 and times < 1000 else f": too {way}"
 
 
-def _plain(text: str) -> str:
-    return text.strip().casefold()
+def _same(guess: Any, text: str) -> bool:
+    return isinstance(guess, str) and guess.strip().casefold() == text.strip().casefold()
 
 
 def _text(value: Any, unit: str) -> str:
