@@ -123,6 +123,12 @@ def test_what_cannot_be_ranked_is_one_sentence(by_clip):
         leaders(by_clip)
 
 
+@pytest.mark.parametrize("weights", [{}, {"one": [1.0, 1.0]}, {"one": [1.0], "other": [1.0, 1.0]}])
+def test_weights_that_do_not_fit_are_one_sentence(weights):
+    with pytest.raises(ValueError, match="weights.* expected"):
+        leaders({"one": [1.0, 2.0], "other": [1.0, 3.0]}, weights)
+
+
 # ------------------------------------------------------------------------------------------------ one call for all
 
 

@@ -81,18 +81,24 @@ def leaders(
         The names in the lead, the leading mean first.
 
     Raises:
-        ValueError: nothing to compare, or another number of clips.
+        ValueError: nothing to compare, or another number of clips or weights.
     """
     check_mapping("numbers, one per clip", by_clip=by_clip)
     values = {name: np.asarray(found, float) for name, found in by_clip.items()}
     shapes = {found.shape for found in values.values()}
     if len(shapes) > 1 or len(next(iter(shapes))) != 1:
         raise ValueError(f"by_clip has the shapes {sorted(shapes)}, expected (clips,), the same for all.")
+    if weights is None:
+        weights = {name: np.ones_like(found) for name, found in values.items()}
+    check_mapping("weights, one per clip", weights=weights)
+    for name, found in values.items():
+        if np.shape(weights.get(name)) != found.shape:
+            raise ValueError(f"weights[{name!r}] has the shape {np.shape(weights.get(name))}, expected {found.shape}.")
     sign = -1 if smallest else 1
     drawn, means = {}, {}
     for name, found in values.items():
         known = np.isfinite(found)
-        share = known * (1.0 if weights is None else np.asarray(weights[name], float))
+        share = known * np.asarray(weights[name], float)
         found = np.where(known, sign * found, 0.0)
         means[name] = found.sum() / share.sum() if share.sum() else -np.inf  # without any number nobody leads
         drawn[name] = _means(found, share)
