@@ -422,7 +422,7 @@ def validation_mse(model: nn.Module, clips, *, batch_size: int = 16) -> float:
 
 
 def mse_by_clip(model: nn.Module, clips, *, batch_size: int = 16) -> Tensor:
-    """MSE per frame of each clip, ``(clips,)`` float64 on the CPU; see :func:`validation_mse`."""
+    """MSE per frame of each clip, ``(clips,)`` on the CPU; see :func:`validation_mse`."""
     clips, device, errors = as_clips(clips), device_of(model), []
     with torch.inference_mode():
         for start in range(0, len(clips), batch_size):
@@ -430,7 +430,7 @@ def mse_by_clip(model: nn.Module, clips, *, batch_size: int = 16) -> Tensor:
             prediction = model(past)
             check_prediction(prediction, model, past)
             errors.append((prediction - future).square().sum((2, 3, 4)).mean(1))
-    return torch.cat(errors).double().cpu()
+    return torch.cat(errors).cpu()
 
 
 def muon_matrices(model: nn.Module) -> dict[int, list[Tensor]]:
