@@ -17,7 +17,7 @@ from vidlib import viz
 from vidlib.batch.authoring import comparison
 from vidlib.viz import diagrams
 from vidlib.viz.show import figure_html, png
-from vidlib.viz.style import DPI, PHONE
+from vidlib.viz.style import DPI, GRAY, PHONE
 
 # ---------------------------------------------------------------- words that don't touch
 
@@ -340,3 +340,28 @@ def test_a_picture_has_a_palette_where_nobody_sees_the_difference():
         assert kept.mode == mode
         assert np.abs(np.asarray(kept.convert("RGB"), dtype=int) - np.asarray(full, dtype=int)).max() <= 12
         plt.close(figure)
+
+
+def test_a_shipped_model_looks_the_same_in_every_picture_and_no_two_names_look_alike():
+    ones = {name: [3.0, 4.0] for name in ("constant-velocity", "convlstm", "video-transformer-perceptual")}
+    curves = viz.horizon_curves(ones)
+    panels = viz.line_panels({"clips": {name: ([1, 2], y) for name, y in reversed(ones.items())}}, ylabel="error")
+    cost = viz.cost_panels({"ours": dict.fromkeys(("video-transformer-perceptual", "convlstm"), (2.0, 3.0))})
+    looks = []
+    for figure in (curves, panels, cost):
+        lines = figure.axes[0].lines
+        looks.append({line.get_label(): (line.get_color(), line.get_marker()) for line in lines})
+        assert len({color for color, _ in looks[-1].values()}) == len({m for _, m in looks[-1].values()}) == len(lines)
+    assert looks[0] == looks[1] and looks[2].items() <= looks[0].items()
+    assert looks[0]["convlstm"] == (viz.BLUE, "o")
+
+
+def test_what_is_no_model_is_gray_and_takes_no_colour():
+    dots = {"untrained": ([1, 2], [1, 2]), "trained": ([1, 2], [2, 1]), "other": ([1, 2], [3, 1])}
+    lines = {
+        line.get_label(): line
+        for line in viz.line_panels({"frame": dots}, ylabel="skill", gray=["untrained"]).axes[0].lines
+    }
+    assert [lines[name].get_color() for name in dots] == [GRAY, viz.BLUE, viz.VERMILION]
+    assert list(lines) == list(dots), "in the order that was given"
+    assert len({line.get_marker() for line in lines.values()}) == 3

@@ -21,11 +21,11 @@ from vidlib.viz.style import (
     DPI,
     GRAY,
     INK,
-    MARKERS,
     ORANGE,
     as_clip,
     as_numbers,
     check_drawing,
+    looks,
     style,
     wide_and_narrow,
 )
@@ -66,9 +66,8 @@ def cost_panels(
         check_numbers(0, **{f"floors[{panel!r}]": floor[1]})
 
     def draw(axes: Axes, panel: str) -> None:
-        for i, name in enumerate(panels[panel]):
+        for name, look in looks(panels[panel]).items():
             x, y = points[panel, name]
-            look = {"color": COLORS[i % len(COLORS)], "marker": MARKERS[i % len(MARKERS)]}
             axes.plot(x, y, linestyle="-", linewidth=1.2, markersize=6, label=name, **look)
         if panel in (floors or {}):
             name, level = floors[panel]
@@ -146,13 +145,14 @@ def dot_intervals(
         axes = figure.add_subplot(xlabel=xlabel)
         if title:
             axes.set_title(textwrap.fill(title, 34) if narrow else title)
+        look_of = looks(names)
         for i, name in enumerate(names):
             offset = 0.7 * (i - (len(names) - 1) / 2) / len(names)
             places = [(place + offset, rows[row][name]) for place, row in enumerate(rows) if name in rows[row]]
             y, (value, low, high) = [p for p, _ in places], np.array([v for _, v in places], dtype=float).T
             axes.errorbar(
                 value, y, xerr=[value - low, high - value], capsize=2.5, linewidth=1.4, label=name,
-                fmt=MARKERS[i % len(MARKERS)], color=COLORS[i % len(COLORS)],
+                linestyle="", **look_of[name],
             )  # fmt: skip
         for label, level in (references or {}).items():
             axes.axvline(level, color=GRAY, linestyle="--", linewidth=1.2, label=label)

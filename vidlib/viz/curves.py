@@ -17,20 +17,19 @@ from vidlib.checks import check_flags, check_mapping, check_numbers, check_texts
 from vidlib.history import read_history
 from vidlib.viz.style import (
     BLUE,
-    COLORS,
     DPI,
     GRAY,
     INK,
     VERMILION,
     as_numbers,
     check_drawing,
+    looks,
     style,
     wide_and_narrow,
 )
 
 _WIDE, _NARROW = (7.2, 3.6), (4.2, 3.4)  # inches: in a notebook, and on a phone
 _DASHES = ((0, (5, 2)), (0, (1, 1.5)), (0, (6, 2, 1, 2)), (0, (3, 1, 1, 1, 1, 1)))
-_MARKERS = "osD^vP"  # they tell the lines apart without colour
 
 
 @style()
@@ -139,16 +138,11 @@ def horizon_curves(
 
     def draw(axes: Axes) -> list[tuple[float, str, str]]:
         ends = []
-        for i, (name, array) in enumerate(arrays.items()):
-            axes.plot(
-                first_frame + np.arange(len(array)),
-                array,
-                marker=_MARKERS[i % 6],
-                markevery=max(1, round(longest / 20)),
-                color=COLORS[i % len(COLORS)],
-                label=name,
-            )
-            ends.append((array[np.isfinite(array)][-1], name, COLORS[i % len(COLORS)]))
+        for name, look in looks(arrays).items():
+            array = arrays[name]
+            x, shown = first_frame + np.arange(len(array)), max(1, round(longest / 20))
+            axes.plot(x, array, markevery=shown, label=name, **look)
+            ends.append((array[np.isfinite(array)][-1], name, look["color"]))
         for i, (name, array) in enumerate(levels.items()):
             x, under = first_frame + np.arange(len(array)), name in (floor or {})
             dashes = "-" if under else _DASHES[i % len(_DASHES)]
@@ -220,14 +214,14 @@ def line_panels(
                 raise ValueError(f"{where} has shapes {x.shape} and {y.shape}, expected (x, y) of as many numbers.")
             lines[panel, name] = x, y
     names = list(dict.fromkeys(name for _, name in lines))
-    looks = _looks(names, gray)
+    look_of = looks(names, gray)
 
     def draw(grid: Sequence[Axes]) -> None:
         for axes, (panel, curves) in zip(grid, panels.items(), strict=True):
             axes.set_xlabel(panel)
             for name in curves:
                 x, y = lines[panel, name]
-                look = {"color": looks[name], "marker": _MARKERS[names.index(name) % 6] if len(x) <= 40 else ""}
+                look = look_of[name] | ({} if len(x) <= 40 else {"marker": ""})
                 look["drawstyle"] = "steps-post" if name in steps else "default"
                 axes.plot(x, y, linestyle="" if name in dots else "-", **look, label=name)
             _add_levels(axes, references or {})
@@ -281,7 +275,7 @@ def bar_panels(
                 check_numbers(0, **{f"the standard error of panels[{panel!r}][{group!r}][{name!r}]": both[1]})
                 bars[panel, group, name] = both
     names = list(dict.fromkeys(name for _, _, name in bars))
-    looks, wide = _looks(names, gray), 0.8 / len(names)
+    look_of, wide = looks(names, gray), 0.8 / len(names)
 
     def draw(grid: Sequence[Axes]) -> None:
         for axes, (panel, groups) in zip(grid, panels.items(), strict=True):
@@ -293,7 +287,7 @@ def bar_panels(
                         [height for _, (height, _) in found],
                         0.92 * wide,
                         yerr=[error for _, (_, error) in found] if any(error for _, (_, error) in found) else None,
-                        color=looks[name],
+                        color=look_of[name]["color"],
                         ecolor=INK,
                         label=name,
                     )
@@ -326,12 +320,6 @@ def _column(history: Sequence[Mapping[str, Any]], name: str) -> np.ndarray:
         return np.array([float("nan" if row[name] in ("", None) else row[name]) for row in history])
     except (TypeError, ValueError) as error:
         raise ValueError(f"{name} of the history holds what is no number ({error}), expected numbers.") from error
-
-
-def _looks(names: Sequence[str], gray: Collection[str]) -> dict[str, str]:
-    """A colour for each name; the colours go to the models, in their order."""
-    colors = iter(COLORS * len(names))
-    return {name: "#8A8A8A" if name in gray else next(colors) for name in names}
 
 
 def _panels(draw: Callable[[Sequence[Axes]], None], count: int, ylabel: str, title: str | None, *, x: bool) -> Figure:

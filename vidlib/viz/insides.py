@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 
 from vidlib.checks import check_counts, check_mapping, check_numbers, check_texts
 from vidlib.viz.curves import check_names
-from vidlib.viz.style import COLORS, DPI, GRAY, INK, MARKERS, as_numbers, check_drawing, style, wide_and_narrow
+from vidlib.viz.style import DPI, GRAY, INK, as_numbers, check_drawing, looks, style, wide_and_narrow
 
 
 @style()
@@ -144,9 +144,8 @@ def reliability_plot(
         ends = np.concatenate([np.concatenate(pair) for pair in lines.values()])
         low, high = ends.min() / 1.5, ends.max() * 1.5
         axes.plot([low, high], [low, high], color=INK, linewidth=1, linestyle="--", label="calibrated")
-        for i, (name, (said, came)) in enumerate(lines.items()):
-            color = GRAY if name in (references or {}) else COLORS[i % len(COLORS)]
-            axes.plot(said, came, marker=MARKERS[i % len(MARKERS)], color=color, label=name)
+        for name, look in looks(lines, references or ()).items():
+            axes.plot(*lines[name], label=name, **look)
         axes.text(high / 1.2, low * 1.3, "says too much", ha="right", va="bottom", color=GRAY, size=9)
         axes.text(low * 1.3, high / 1.3, "says too little", ha="left", va="top", color=GRAY, size=9)
         if narrow:

@@ -10,6 +10,7 @@ or float in [0, 1].
 from __future__ import annotations
 
 import contextlib
+import itertools
 from collections.abc import Callable, Collection, Iterator
 from typing import Any
 
@@ -25,7 +26,8 @@ from vidlib.video import check_video
 BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY = "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9"
 COLORS = (BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY)
 INK, RULE, GRAY, EDGE = "#222222", "#DDDDDD", "#666666", "#8A8A8A"  # text, lines, what is no model, rims of frames
-MARKERS = "osD^vPX<>*"
+MARKERS = "osD^vPX<>*"  # they tell lines apart without colour
+_OF_MODELS = {"convlstm": 0, "video-transformer": 1, "video-transformer-perceptual": 2}  # which colour, which marker
 STYLE = {
     "figure.facecolor": "white",
     "savefig.facecolor": "white",
@@ -52,6 +54,25 @@ ERROR_KEY = "blue too dark, black correct, orange too bright"
 
 DPI = 160  # a 64-pixel frame of 0.8 inch is enlarged exactly twice
 PHONE = 4.4  # inches: what is wider gets a second drawing for narrow screens, see :func:`vidlib.viz.show`
+
+
+def looks(names: Collection[str], gray: Collection[str] = ()) -> dict[str, dict[str, str]]:
+    """A colour and a marker for each name; a shipped model has the same ones in every picture.
+
+    Args:
+        names: what a picture shows.
+        gray: those of them that are no models.
+    """
+    known = {_OF_MODELS[name] for name in names if name in _OF_MODELS}
+    free = (place for place in itertools.count() if place not in known)
+    places = {name: _OF_MODELS.get(name) for name in names}
+    for name in sorted(names, key=gray.__contains__):  # colours go to models first
+        if places[name] is None:
+            places[name] = next(free)
+    return {
+        name: {"color": GRAY if name in gray else COLORS[place % len(COLORS)], "marker": MARKERS[place % len(MARKERS)]}
+        for name, place in places.items()
+    }
 
 
 @contextlib.contextmanager
