@@ -210,6 +210,17 @@ def test_a_run_that_began_from_trained_weights_owns_their_history(tmp_path):
     assert card["clip_seeds"] == [0, 1, 2] and len(card["trained_with"].split("; then ")) == 3
 
 
+def test_shipped_weights_have_behind_them_what_their_card_counts(monkeypatch):
+    """Not only what came before the best epoch of the whole history: that may be of an earlier training."""
+    model, errors = build(recipe("convlstm", "smoke", **TINY)), [90.0, 40.0, 60.0, 50.0, 70.0]
+    rows = [{"epoch": i, "steps": i, "clips": 4 * i, "validation_mse": error} for i, error in enumerate(errors, 1)]
+    monkeypatch.setattr(runs, "load_trained", lambda name: model)
+    monkeypatch.setattr(runs, "pretrained_history", lambda name: rows)
+    monkeypatch.setattr(runs, "model_card", lambda name: {"clips_seen": 16, "clip_seeds": [0, 1]})
+    lineage = runs.load_start(model, "tiny", 2)  # whose second training had its best epoch at 16 clips
+    assert [row["clips"] for row in lineage.history] == [4, 8, 12, 16] and lineage.seeds == [0, 1]
+
+
 def test_a_run_resumes_without_the_weights_it_began_from(tmp_path):
     first, second = tmp_path / "first", tmp_path / "second"
     runs.train(recipe("convlstm", "smoke", **TINY), first, digits="builtin", progress=False)
