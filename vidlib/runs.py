@@ -284,10 +284,10 @@ def load_start(model: nn.Module, start: str, seed: int | None) -> Lineage:
 
 
 def _lineage_of_card(name: str, card: Mapping[str, Any]) -> Lineage:
-    """What a shipped model has behind it: epochs after those of its weights, its card doesn't count."""
+    """What a shipped model has behind it: the epochs that its card counts, which end with those of its weights."""
     history = [] if name.endswith(".safetensors") else pretrained_history(name)
     return Lineage(
-        history=[row for row in history if row["clips"] <= card.get("clips_seen", row["clips"])],
+        history=[row for row in history if row["clips"] <= card["clips_seen"]],
         seeds=card.get("clip_seeds", [card["recipe"]["seed"]] if "recipe" in card else []),
         commands=[card["trained_with"]] if "trained_with" in card else [],
         machine=_both_machines({}, card),

@@ -17,7 +17,6 @@ from matplotlib.lines import Line2D
 from vidlib.checks import check_counts, check_mapping, check_numbers, check_texts, kind_of
 from vidlib.viz.curves import check_levels, check_names
 from vidlib.viz.style import (
-    COLORS,
     DPI,
     GRAY,
     INK,
@@ -196,14 +195,13 @@ def stacked_bars(
         check_numbers(**{f"bars[{name!r}][{part!r}]": length for part, length in lengths.items()})
         if list(lengths) != parts:
             raise ValueError(f"bars[{name!r}] has the parts {list(lengths)}, expected {parts} as the first one has.")
-    colors = iter(COLORS * len(parts))
-    looks = {part: GRAY if part in gray else next(colors) for part in parts}
+    colors = {part: look["color"] for part, look in looks(parts, gray).items()}
     figure = Figure(figsize=(4.4, 0.5 * len(bars) + 1.5 + (0.3 if title else 0)), dpi=DPI, layout="constrained")
     axes = figure.add_subplot()
     for place, lengths in enumerate(bars.values()):
         ends = {True: 0.0, False: 0.0}
         for part, length in lengths.items():
-            axes.barh(place, length, 0.65, left=ends[length >= 0], color=looks[part], edgecolor="white", linewidth=0.6)
+            axes.barh(place, length, 0.65, left=ends[length >= 0], color=colors[part], edgecolor="white", linewidth=0.6)
             ends[length >= 0] += length
     axes.set_yticks(range(len(bars)), [textwrap.fill(name, 20) for name in bars], size=9)
     axes.invert_yaxis()
@@ -211,7 +209,7 @@ def stacked_bars(
     axes.axvline(0, color=INK, linewidth=1)
     axes.set_xlabel(xlabel)
     axes.xaxis.set_major_locator(mpl.ticker.MaxNLocator(5))
-    handles = [Line2D([], [], color=looks[part], linewidth=7) for part in parts]
+    handles = [Line2D([], [], color=colors[part], linewidth=7) for part in parts]
     figure.legend(handles, parts, frameon=False, fontsize=9, loc="outside lower left", ncols=3)
     if title:
         figure.suptitle(textwrap.fill(title, 46), x=0.01, ha="left", weight="bold", size=11)

@@ -63,15 +63,17 @@ def looks(names: Collection[str], gray: Collection[str] = ()) -> dict[str, dict[
         names: what a picture shows.
         gray: those of them that are no models.
     """
-    known = {_OF_MODELS[name] for name in names if name in _OF_MODELS}
-    free = (place for place in itertools.count() if place not in known)
-    places = {name: _OF_MODELS.get(name) for name in names}
-    for name in sorted(names, key=gray.__contains__):  # colours go to models first
-        if places[name] is None:
-            places[name] = next(free)
+    own = [_OF_MODELS[name] for name in names if name in _OF_MODELS]
+    free = (place for place in itertools.count() if place not in own)
+    # gray comes last: the first colours go to models
+    others = sorted((name for name in names if name not in _OF_MODELS), key=gray.__contains__)
+    places = _OF_MODELS | dict(zip(others, free, strict=False))
     return {
-        name: {"color": GRAY if name in gray else COLORS[place % len(COLORS)], "marker": MARKERS[place % len(MARKERS)]}
-        for name, place in places.items()
+        name: {
+            "color": GRAY if name in gray else COLORS[places[name] % len(COLORS)],
+            "marker": MARKERS[places[name] % len(MARKERS)],
+        }
+        for name in names
     }
 
 
