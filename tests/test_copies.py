@@ -85,6 +85,24 @@ def test_a_copy_that_was_worked_in_is_not_behind_while_the_course_stays(course):
     assert texts(course)["01_data.ipynb"] == "data, run"
 
 
+def notebook(source: str, **kernel: str) -> str:
+    return json.dumps({"cells": [{"id": "a", "source": source}], "metadata": {"kernelspec": kernel}, "nbformat": 4})
+
+
+def test_a_copy_that_was_only_opened_is_still_renewed(course, origin):
+    """JupyterLab saves a notebook that nobody touched, with the name and version of its own kernel."""
+    publish(origin, _01_data=notebook("a", name="3.11"), _02_model=notebook("b", name="3.11"))
+    git(course, "pull", "-q")
+    copies.update_copies()
+    (course / "work" / "01_data.ipynb").write_text(notebook("a", name="3.12", display_name="Python 3"))
+    (course / "work" / "02_model.ipynb").write_text(notebook("b, with my answers", name="3.11"))
+    assert set(copies.update_copies().values()) == {"as it was"}
+    publish(origin, _01_data=notebook("better a", name="3.11"), _02_model=notebook("better b", name="3.11"))
+    git(course, "pull", "-q")
+    assert copies.update_copies() == {"01_data.ipynb": "renewed", "02_model.ipynb": "behind"}
+    assert texts(course)["01_data.ipynb"] == notebook("better a", name="3.11")
+
+
 def test_reset_keeps_what_was_there_each_time(course):
     copies.update_copies()
     mine = course / "work" / "02_model.ipynb"

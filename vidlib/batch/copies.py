@@ -6,17 +6,19 @@ The notebooks themselves belong to the course. Whoever runs them there changes t
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from vidlib.batch.run import notebooks
-from vidlib.files import atomic_write, sha256
+from vidlib.files import atomic_write
 
-_RECORD = ".copied.json"  # name of a copy to the SHA-256 that it had when it was made
+_RECORD = ".copied.json"  # name of a copy to the SHA-256 of what a learner could change in it, when it was made
 
 
 def work_folder() -> Path:
@@ -48,10 +50,10 @@ def update_copies() -> dict[str, str]:
 
 
 def _update(notebook: Path, copy: Path, record: dict[str, str]) -> str:
-    now = sha256(notebook)
+    now = _content(notebook)
     if not copy.exists():
         state = "new"
-    elif (is_now := sha256(copy)) == now:
+    elif (is_now := _content(copy)) == now:
         state = "as it was"
     elif is_now == record.get(copy.name):
         state = "renewed"
@@ -112,6 +114,14 @@ def open_lab(options: Sequence[str] = ()) -> int:
                 return lab.wait()
             except KeyboardInterrupt:
                 continue  # JupyterLab has got it too, and asks by itself whether to stop
+
+
+def _content(notebook: Path) -> str:
+    """SHA-256 of the cells: an editor that only opened a notebook saves it with its own kernel's name and version."""
+    data = notebook.read_bytes()
+    with suppress(ValueError, KeyError, TypeError):  # no notebook any more: every byte counts
+        data = json.dumps(json.loads(data)["cells"], sort_keys=True).encode()
+    return hashlib.sha256(data).hexdigest()
 
 
 def _copy(notebook: Path, copy: Path) -> None:
