@@ -18,7 +18,7 @@ from pathlib import Path
 from vidlib.batch.run import notebooks
 from vidlib.files import atomic_write
 
-_RECORD = ".copied.json"  # name of a copy to the SHA-256 of what a learner could change in it, when it was made
+_RECORD = ".copied.json"  # name of a copy to the SHA-256 that its cells had when it was made
 
 
 def work_folder() -> Path:
