@@ -128,6 +128,19 @@ def test_work_done_in_the_course_itself_is_taken_along(course, origin):
     assert texts(course)["01_data.ipynb"] == "data, run in the wrong place"
 
 
+def test_a_notebook_of_the_course_that_was_only_opened_is_still_the_courses(course, origin):
+    """Its copy is renewed once git has given the notebook back; one with cells of the learner's own is kept."""
+    publish(origin, _01_data=notebook("a", name="3.11"), _02_model=notebook("b", name="3.11"))
+    git(course, "pull", "-q")
+    (course / "notebooks" / "01_data.ipynb").write_text(notebook("a", name="3.12", display_name="Python 3"))
+    (course / "notebooks" / "02_model.ipynb").write_text(notebook("b, with my answers", name="3.12"))
+    copies.update_copies()
+    git(course, "restore", "notebooks")
+    publish(origin, _01_data=notebook("better a", name="3.11"), _02_model=notebook("better b", name="3.11"))
+    git(course, "pull", "-q")
+    assert copies.update_copies() == {"01_data.ipynb": "renewed", "02_model.ipynb": "behind"}
+
+
 @pytest.mark.parametrize("record", [None, "{", "[]"])
 def test_without_its_record_every_copy_is_the_learners(course, origin, record):
     copies.update_copies()

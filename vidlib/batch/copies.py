@@ -50,10 +50,10 @@ def update_copies() -> dict[str, str]:
 
 
 def _update(notebook: Path, copy: Path, record: dict[str, str]) -> str:
-    now = _content(notebook)
+    now = _content(notebook.read_bytes())
     if not copy.exists():
         state = "new"
-    elif (is_now := _content(copy)) == now:
+    elif (is_now := _content(copy.read_bytes())) == now:
         state = "as it was"
     elif is_now == record.get(copy.name):
         state = "renewed"
@@ -116,9 +116,8 @@ def open_lab(options: Sequence[str] = ()) -> int:
                 continue  # JupyterLab has got it too, and asks by itself whether to stop
 
 
-def _content(notebook: Path) -> str:
+def _content(data: bytes) -> str:
     """SHA-256 of the cells: an editor that only opened a notebook saves it with its own kernel's name and version."""
-    data = notebook.read_bytes()
     with suppress(ValueError, KeyError, TypeError):  # no notebook any more: every byte counts
         data = json.dumps(json.loads(data)["cells"], sort_keys=True).encode()
     return hashlib.sha256(data).hexdigest()
@@ -138,13 +137,18 @@ def _free_name(copy: Path) -> Path:
 
 
 def _is_the_courses(notebook: Path) -> bool:
-    """Whether git calls the notebook unchanged; without git there is no pull either, and it counts as unchanged."""
+    """Whether its cells are those that git holds. Without git there is no pull either: it counts as the course's."""
     try:
-        command = ["git", "status", "--porcelain", "--", notebook.name]
-        said = subprocess.run(command, cwd=notebook.parent, capture_output=True, text=True)
+        if not _git(notebook, "status", "--porcelain", "--", notebook.name).strip():
+            return True
     except OSError:
         return True
-    return said.returncode != 0 or not said.stdout.strip()
+    return _content(notebook.read_bytes()) == _content(_git(notebook, "show", f"HEAD:./{notebook.name}"))
+
+
+def _git(notebook: Path, *words: str) -> bytes:
+    """What git says in the notebook's folder; nothing where it fails."""
+    return subprocess.run(["git", *words], cwd=notebook.parent, capture_output=True).stdout
 
 
 def _read_record(work: Path) -> dict[str, str]:
