@@ -61,7 +61,7 @@ def _update(notebook: Path, copy: Path, record: dict[str, str]) -> str:
         return "as it was" if record.get(copy.name) == now else "behind"
     if state != "as it was":
         _copy(notebook, copy)
-    if _is_the_courses(notebook):
+    if _is_the_courses(notebook, now):
         record[copy.name] = now
     else:  # somebody has worked in it: the copy is all that will be left of that
         record.pop(copy.name, None)
@@ -136,14 +136,14 @@ def _free_name(copy: Path) -> Path:
     return path
 
 
-def _is_the_courses(notebook: Path) -> bool:
+def _is_the_courses(notebook: Path, content: str) -> bool:
     """Whether its cells are those that git holds. Without git there is no pull either: it counts as the course's."""
     try:
         if not _git(notebook, "status", "--porcelain", "--", notebook.name).strip():
             return True
     except OSError:
         return True
-    return _content(notebook.read_bytes()) == _content(_git(notebook, "show", f"HEAD:./{notebook.name}"))
+    return content == _content(_git(notebook, "show", f"HEAD:./{notebook.name}"))
 
 
 def _git(notebook: Path, *words: str) -> bytes:
