@@ -38,6 +38,7 @@ SKELETON = (
 _MACHINE_PATH = re.compile(
     r"(?:(?<![\w.:/-])|file://)/(?:root|home|work|tmp|Users)(?:/[\w.-]+|(?![\w/-]))|[A-Z]:\\\\?Users"
 )
+_ADDRESS = re.compile(r"<[\w.<>]+(?: object)? at 0x[0-9a-fA-F]+>")
 _MARKDOWN_IMAGE = re.compile(r"!\[([^\]]*)\]\(")
 _HTML_IMAGE = re.compile(r"<img\b[^>]*>", re.I)
 _HTML_ALT = re.compile(r"""\balt\s*=\s*(["'])\s*[^"'\s]""", re.I)
@@ -264,6 +265,8 @@ def _paths(notebook: NotebookNode) -> Iterator[str]:
             texts += [_joined(d) for kind, d in output.get("data", {}).items() if not kind.startswith("image/")]
         for found in filter(None, (_MACHINE_PATH.search(_EMBEDDED.sub("", text)) for text in texts)):
             yield f"cell {place} names a path of one machine: {found[0]!r}"
+        for found in filter(None, map(_ADDRESS.search, texts)):
+            yield f"cell {place} names an object by its place in memory: {found[0]!r}"
 
 
 def _joined(data: object) -> str:

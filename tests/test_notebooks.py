@@ -155,6 +155,10 @@ def html(text):
     return new_output("display_data", {"text/html": text})
 
 
+def plain(text):
+    return new_output("display_data", {"text/plain": text})
+
+
 @pytest.mark.parametrize(
     ("breaks", "fault"),
     [
@@ -200,6 +204,8 @@ def html(text):
         (shows(new_output("stream", text="saved in /home/ada/course/runs")), "'/home/ada"),
         (shows(new_output("stream", text=r"saved in C:\Users\ada")), r"C:\\Users"),
         (shows(html('<a href="file:///Users/x.gif">')), "file:///Users/x.gif"),
+        (shows(plain("[<matplotlib.lines.Line2D at 0x7f65>]")), "place in memory: '<matplotlib.lines.Line2D at"),
+        (shows(plain("<lib.pad.<locals>.Pad object at 0x7F65>")), "place in memory: '<lib.pad.<locals>.Pad object"),
         (lambda nb: nb.metadata.update(papermill={"output_path": "x"}), "metadata are those of a papermill run"),
         (lambda nb: nb.metadata.kernelspec.update(name="venv-311"), "the kernel is 'venv-311'"),
     ],

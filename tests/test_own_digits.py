@@ -84,6 +84,7 @@ def test_the_pad_says_what_it_is_where_there_is_no_kernel():
     data = shown[0] if isinstance(shown, tuple) else shown
     assert "<img" in data["text/html"] and "run this cell in Jupyter to draw" in data["text/html"]
     assert "application/vnd.jupyter.widget-view+json" in data
+    assert data["text/plain"] == "a field to draw on, with 0 drawn digits"
     pad.drawings = [[[[1, 1], [2, 2]]]]
     assert drawn_digits(pad.drawings).images.max() == 255
 

@@ -109,6 +109,9 @@ def drawing_pad() -> Any:
         _esm = _SCRIPT
         drawings = traitlets.List().tag(sync=True)
 
+        def __repr__(self) -> str:  # what a page shows that knows no HTML
+            return f"a field to draw on, with {len(self.drawings)} drawn digits"
+
         def _repr_mimebundle_(self, **options: Any) -> Any:
             found = super()._repr_mimebundle_(**options)
             data, *more = found if isinstance(found, tuple) else (found,)
