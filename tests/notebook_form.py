@@ -38,7 +38,7 @@ SKELETON = (
 _MACHINE_PATH = re.compile(
     r"(?:(?<![\w.:/-])|file://)/(?:root|home|work|tmp|Users)(?:/[\w.-]+|(?![\w/-]))|[A-Z]:\\\\?Users"
 )
-_ADDRESS = re.compile(r"<[\w.<>]+(?: object)? at 0x[0-9a-fA-F]+>")
+_ADDRESS = re.compile(r"(?:<|&lt;).{0,80}? at 0x[0-9a-fA-F]+")
 _MARKDOWN_IMAGE = re.compile(r"!\[([^\]]*)\]\(")
 _HTML_IMAGE = re.compile(r"<img\b[^>]*>", re.I)
 _HTML_ALT = re.compile(r"""\balt\s*=\s*(["'])\s*[^"'\s]""", re.I)

@@ -206,6 +206,8 @@ def plain(text):
         (shows(html('<a href="file:///Users/x.gif">')), "file:///Users/x.gif"),
         (shows(plain("[<matplotlib.lines.Line2D at 0x7f65>]")), "place in memory: '<matplotlib.lines.Line2D at"),
         (shows(plain("<lib.pad.<locals>.Pad object at 0x7F65>")), "place in memory: '<lib.pad.<locals>.Pad object"),
+        (shows(plain("<function f at 0x7f65>")), "place in memory: '<function f at"),
+        (shows(html("<td>&lt;generator object f at 0x7f65&gt;</td>")), "object f at 0x7f65"),
         (lambda nb: nb.metadata.update(papermill={"output_path": "x"}), "metadata are those of a papermill run"),
         (lambda nb: nb.metadata.kernelspec.update(name="venv-311"), "the kernel is 'venv-311'"),
     ],
