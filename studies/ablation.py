@@ -37,7 +37,7 @@ from studies.variants import (
     two_stages,
 )
 from vidlib import fit, recipes
-from vidlib.digits import describe, load_digits
+from vidlib.digits import Digits, describe, load_digits
 from vidlib.files import atomic_write, write_rows
 from vidlib.history import read_history
 from vidlib.machine import hardware, has_compiler
@@ -219,7 +219,7 @@ def run(
         yield {known: finished[known] for known in study.variants if known in finished}
 
 
-def table(title: str, clips: int, validation_clips: int, data: str, finished: dict[str, Run]) -> str:
+def table(title: str, clips: int, validation_clips: int, digits: Digits, finished: dict[str, Run]) -> str:
     """Markdown: each variant's validation MSE, and how far it is from the base."""
     lines = [
         f"# {title}: one change at a time",
@@ -237,7 +237,9 @@ def table(title: str, clips: int, validation_clips: int, data: str, finished: di
         mse = done.validation_mse
         lines.append(f"| {name} | {done.parameters:,} | {mse:.2f} | {mse - base:+.2f} |")
     machines = "; ".join(dict.fromkeys(done.hardware for done in finished.values()))
-    lines += ["", f"{data}; {machines}; `python -m studies.ablation {title} --clips {clips}`.", ""]
+    budget = f"--clips {clips} --validation-clips {validation_clips}"
+    command = f"python -m studies.ablation {title} {budget} --digits {digits.source}"
+    lines += ["", f"{describe(digits)}; {machines}; `{command}`.", ""]
     return "\n".join(lines)
 
 
@@ -251,13 +253,13 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("runs/ablation"), help="where the runs lie")
     options = parser.parse_args()
     file = Path(__file__).with_name(f"ablation-{options.study}.md")
-    data = describe(load_digits(options.digits, "train"))
+    digits = load_digits(options.digits, "train")
     budget = options.clips or STUDIES[options.study].clips, options.validation_clips
     known = read_runs(file.with_suffix(".csv"), *budget)
     for finished in run(options.study, *budget, options.out, known, options.digits, options.device):
         write_runs(finished, file.with_suffix(".csv"), *budget)
         with atomic_write(file) as temporary:
-            temporary.write_text(table(options.study, *budget, data, finished), encoding="utf-8")
+            temporary.write_text(table(options.study, *budget, digits, finished), encoding="utf-8")
     show(file.read_text(encoding="utf-8"))
 
 

@@ -128,7 +128,8 @@ def main() -> None:
     out = options.out / weights_hash(START)
     out.mkdir(parents=True, exist_ok=True)
     scores = rows(options.passes, options.clips, out, options.digits)
-    command = f"python -m studies.iterative --passes {options.passes} --clips {options.clips}"
+    source = load_digits(options.digits, "test").source
+    command = f"python -m studies.iterative --passes {options.passes} --clips {options.clips} --digits {source}"
     text = table(scores, options.passes, command)
     alt = "MSE per frame and sharpness of frames 11 to 60, one line per chunk size, fine-tuning and baseline."
     report(__file__, text, figure(scores), alt)

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from benchmarks.steps import Step, as_trained, take_turns
 from studies.report import report, weights_hash
 from vidlib import recipes, runs, viz
+from vidlib.digits import load_digits
 from vidlib.history import read_history
 from vidlib.machine import hardware
 from vidlib.metrics import TITLES, Scores, evaluate
@@ -196,7 +197,9 @@ def main() -> None:
     losses = {"vgg19": PerceptualLoss("vgg19", options.vgg_weights), "digits": PerceptualLoss("digits")}
     out = options.out / weights_hash(START)
     rows = run(losses, options.clips, options.test_clips, out, options.digits, options.vgg_weights)
-    command = f"python -m studies.perceptual --clips {options.clips} --test-clips {options.test_clips}"
+    source = load_digits(options.digits, "test").source
+    budget = f"--clips {options.clips} --test-clips {options.test_clips}"
+    command = f"python -m studies.perceptual {budget} --digits {source}"
     text = table(rows, seconds_per_step(losses), options.clips, command)
     alt = "MSE, sharpness and both distances against the share of the perceptual term, one line per backbone."
     report(__file__, text, figure(rows), alt)

@@ -86,6 +86,7 @@ def test_the_pad_says_what_it_is_where_there_is_no_kernel():
     assert "application/vnd.jupyter.widget-view+json" in data
     assert data["text/plain"] == "a field to draw on, with 0 drawn digits"
     pad.drawings = [[[[1, 1], [2, 2]]]]
+    assert repr(pad) == "a field to draw on, with 1 drawn digit"
     assert drawn_digits(pad.drawings).images.max() == 255
 
 

@@ -263,9 +263,10 @@ def test_a_run_that_moves_to_another_machine_names_both(tmp_path, monkeypatch):
     assert facts["precision"] == "float32; then bfloat16 products"
 
 
-def test_a_run_that_became_longer_names_the_command_that_trains_as_long(tmp_path, monkeypatch):
+def test_a_run_of_another_length_names_both_commands_and_where_the_second_began(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "__main__", SimpleNamespace(__spec__=SimpleNamespace(name="vidlib.__main__")))
-    for epochs, word, kept in ((1, "first", "first"), (2, "longer", "longer"), (2, "again", "longer")):
+    longer = "first; after epoch 1 resumed for 2 epochs: python -m vidlib train longer"
+    for epochs, word, kept in ((1, "first", "first"), (2, "longer", longer), (2, "again", longer)):
         monkeypatch.setattr(sys, "argv", ["vidlib", "train", word])
         chosen = recipe("convlstm", "smoke", **TINY | {"epochs": epochs})
         runs.train(chosen, tmp_path, digits="builtin", progress=False, resume=True)

@@ -15,7 +15,9 @@ from benchmarks import steps
 from studies import ablation, iterative, perceptual
 from studies.report import report
 from vidlib import recipes
+from vidlib.digits import describe, load_digits
 from vidlib.iterative import rollout
+from vidlib.machine import hardware
 from vidlib.metrics import TITLES, Scores
 from vidlib.models.convlstm import ConvLSTM
 from vidlib.models.registry import MODELS
@@ -68,10 +70,13 @@ def test_an_ablation_goes_on_where_it_was_interrupted(tmp_path, monkeypatch):
     assert trained == [("ConvLSTM", 3), ("ConvLSTM", 5), ("TopDown", 3)] and list(finished) == list(variants)
     ablation.write_runs(finished, file, 8, 2)
     assert ablation.read_runs(file, 8, 2) == finished
-    text = ablation.table("convlstm", 8, 2, "builtin digits", finished)
+    digits = load_digits("builtin")
+    text = ablation.table("convlstm", 8, 2, digits, finished)
     base, other, _ = (run.validation_mse for run in finished.values())
     assert f"| base | {finished['base'].parameters:,} | {base:.2f} | +0.00 |" in text
     assert f"| {other:.2f} | {other - base:+.2f} |" in text
+    command = "python -m studies.ablation convlstm --clips 8 --validation-clips 2 --digits builtin"
+    assert f"{describe(digits)}; {hardware()}; `{command}`." in text
 
 
 def test_a_report_is_a_table_and_a_picture_beside_its_study(tmp_path, capsys):

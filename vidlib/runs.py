@@ -116,7 +116,7 @@ def train(
         was = (found["facts"] or {}).get("recipe", {}).get("start", "")
         if Path(recipe.start).name != Path(was).name:
             raise ValueError(f"{out} began from {was!r}, this run from {recipe.start!r}: choose another folder.")
-        facts = _went_on(found["facts"] or {}, recipe, data, device)
+        facts = _went_on(found["facts"] or {}, found["history"][-1]["epoch"], recipe, data, device)
     else:
         seed = recipe.seed if clips is None else None
         lineage = load_start(model, recipe.start, seed) if recipe.start else Lineage()
@@ -348,11 +348,16 @@ def _without_folders(word: str) -> str:
 
 
 def _went_on(
-    was: Mapping[str, Any], recipe: Recipe, data: Mapping[str, str], device: str | torch.device | None
+    was: Mapping[str, Any],
+    epoch: int,
+    recipe: Recipe,
+    data: Mapping[str, str],
+    device: str | torch.device | None,
 ) -> dict[str, Any]:
-    """The facts of a resumed run: those it began with, how long it shall be now, and both machines."""
+    """The facts of a run resumed after an epoch: those it began with, how long it shall be now, and both machines."""
     now = _facts(recipe, data, device)
     begun = {**now, "before": dataclasses.asdict(Lineage()), **was}
-    if begun["recipe"]["epochs"] != recipe.epochs:  # the command that it began with would train for another time
-        begun["command"] = now["command"]
+    if begun["recipe"]["epochs"] != recipe.epochs:
+        # neither command alone repeats it: the learning rates before this epoch were those of another length
+        begun["command"] += f"; after epoch {epoch} resumed for {recipe.epochs} epochs: {now['command']}"
     return begun | _both_machines(begun, now) | {"recipe": begun["recipe"] | {"epochs": recipe.epochs}}

@@ -110,7 +110,8 @@ def drawing_pad() -> Any:
         drawings = traitlets.List().tag(sync=True)
 
         def __repr__(self) -> str:  # what a page shows that knows no HTML
-            return f"a field to draw on, with {len(self.drawings)} drawn digits"
+            drawn = len(self.drawings)
+            return f"a field to draw on, with {drawn} drawn digit{'s' * (drawn != 1)}"
 
         def _repr_mimebundle_(self, **options: Any) -> Any:
             found = super()._repr_mimebundle_(**options)
